@@ -1,0 +1,1 @@
+"""What the Lambda runs: raw partitions → tiles → features, to a table and a training set."""

@@ -1,0 +1,68 @@
+"""The run's answer: what was read, built and written, as one JSON object."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from handler.online import OnlineResult
+from handler.partition import MappedPartition
+from handler.plan import Run
+from handler.timestamps import HOUR, format_instant
+
+
+@dataclass(slots=True)
+class Accounting:
+    """Sums over a run, filled as it goes; the only mutable thing that travels through it."""
+
+    objects: Counter[str] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    unknown_fields: int = 0
+    tiles_built: int = 0
+    tiles_reused: int = 0
+    machines: int = 0
+    stalest_seconds: float | None = None
+    online: OnlineResult = field(default_factory=OnlineResult)
+    training_files: int = 0
+    training_rows: int = 0
+
+    def add_partition(self, mapped: MappedPartition, *, allowed_lateness: timedelta) -> None:
+        """Count a partition that was read."""
+        counts = mapped.counts
+        self.tiles_built += 1
+        self.objects.update(read=counts.objects_read, unreadable=counts.unreadable)
+        self.lines.update(
+            read=counts.lines,
+            accepted=counts.accepted,
+            failures=counts.failures,
+            duplicates=counts.duplicates,
+        )
+        self.rejected.update(counts.rejected)
+        self.unknown_fields += counts.unknown_fields
+        for hours, lines in mapped.manifest.lateness.items():
+            if hours > 0:
+                self.lines["too_late" if hours * HOUR > allowed_lateness else "late"] += lines
+
+    def to_answer(self, run: Run, duration_ms: int) -> dict[str, Any]:
+        """Write the answer; ``lines`` adds up: read = accepted + failures + duplicates + rejected.
+
+        ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
+        """
+        lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
+        return {
+            "as_of": format_instant(run.as_of),
+            "span": {"start": format_instant(run.start), "end": format_instant(run.end)},
+            "objects": {name: self.objects[name] for name in ("read", "skipped", "unreadable")},
+            "lines": {
+                **{name: self.lines[name] for name in lines},
+                "rejected": dict(sorted(self.rejected.items())),
+                "unknown_fields": self.unknown_fields,
+            },
+            "tiles": {"built": self.tiles_built, "reused": self.tiles_reused},
+            "machines": self.machines,
+            "stalest_machine_seconds": self.stalest_seconds,
+            "online": {"written": self.online.written, "stale_skipped": self.online.stale_skipped},
+            "training": {"files": self.training_files, "rows": self.training_rows},
+            "duration_ms": duration_ms,
+        }

@@ -1,0 +1,96 @@
+"""The function's entry point: event in, answer out; the only reader of the environment and the clock."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from handler.errors import ConfigurationError, ProcessingError
+from handler.lake import Lake
+from handler.observability import emit_metrics, logger
+from handler.online import PUTS_IN_FLIGHT, RETRIES, DynamoDBClient, OnlineResult, to_items, write_items
+from handler.pipeline import Job, run_pipeline
+from handler.plan import Run, plan_run
+from handler.settings import Settings
+from handler.spec import FeatureSpec
+
+
+def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Compute the features one run answers for.
+
+    Parameters
+    ----------
+    event
+        ``{}``, ``{"as_of": instant}`` or, for a backfill, ``{"start": instant, "end": instant}``.
+    context
+        Lambda's context object; its function name becomes the metrics' dimension.
+
+    Returns
+    -------
+    dict
+        The run's answer, see :meth:`handler.answer.Accounting.to_answer`.
+
+    Raises
+    ------
+    ProcessingError
+        If the run cannot be done, so that the caller retries and the dead-letter queue fills.
+    """
+    now = datetime.now(UTC)
+    try:
+        settings = Settings.from_environment(os.environ)
+        logger.setLevel(settings.log_level)
+        run = plan_run(event, now=now, time_window=settings.time_window)
+        answer = run_pipeline(run, prepare_job(run, settings, now))
+    except ProcessingError as error:
+        logger.error("run failed: %s", error)
+        raise
+    except Exception:
+        logger.exception("run failed")
+        raise
+    logger.info("run finished", extra=answer)
+    emit_metrics(answer, getattr(context, "function_name", "local"))
+    return answer
+
+
+def prepare_job(run: Run, settings: Settings, now: datetime) -> Job:
+    """Open the stores and load the spec, in the order in which a mistake is cheapest."""
+    spec = FeatureSpec.load(settings.features_file)
+
+    def write_online(rows: pl.DataFrame) -> OnlineResult:
+        if rows.is_empty():
+            return OnlineResult()
+        client = connect_dynamodb(settings.endpoint, settings.region)
+        return write_items(client, settings.table, to_items(rows, now), only_newer=run.is_backfill)
+
+    return Job(
+        lake=Lake.open(settings.lake, endpoint=settings.endpoint, region=settings.region),
+        write_online=write_online,
+        spec=spec,
+        allowed_lateness=settings.allowed_lateness,
+        now=now,
+        report=lambda message, fields: logger.info(message, extra=fields),
+    )
+
+
+@cache
+def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDBClient:
+    """Make the table's client, once a process; boto3 is imported only when there is something to write."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    config = Config(
+        retries=dict(RETRIES),
+        max_pool_connections=PUTS_IN_FLIGHT,
+        connect_timeout=5,
+        read_timeout=20,
+        tcp_keepalive=True,
+    )
+    try:
+        client: DynamoDBClient = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
+    except BotoCoreError as error:
+        raise ConfigurationError("AWS_REGION", f"the table's client cannot be made: {error}") from error
+    return client

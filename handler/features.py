@@ -1,0 +1,257 @@
+"""Tiles → feature rows: pure. Definitions: docs/features.md."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
+from handler.tiles import TILE_KEYS, merge_moments, merge_tiles
+from handler.timestamps import HOUR, TILE
+
+STATISTICS: Final[Mapping[str, pl.DataType]] = {
+    "count": pl.Int64(),
+    **dict.fromkeys(
+        (
+            "mean", "min", "max", "range", "std", "first", "last",
+            "rms", "crest_factor", "skew", "kurtosis", "slope_per_hour",
+        ),
+        pl.Float64(),
+    ),
+}  # fmt: skip
+"""What each reading has for each window, in the order of the columns."""
+
+INSTANT: Final = pl.Datetime("us", "UTC")
+TILE_START: Final = pl.col("tile_start")
+_ROW: Final = ("event_timestamp", "machine_id")
+_MACHINE: Final = ("machine_id",)
+_MACHINE_READING: Final = ("machine_id", "reading")
+_ROWS_AT_A_TIME: Final = 250_000
+_MICROSECONDS_PER_HOUR: Final = HOUR / timedelta(microseconds=1)
+_FEWEST_TILES_FOR_CORRELATION: Final = 3
+_CONSTANT: Final = 1e-12
+"""Tile means that deviate less than this share of the readings' range are equal but for rounding."""
+
+
+def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
+    """Name the feature columns, in order, with their types.
+
+    Examples
+    --------
+    >>> list(feature_schema(FeatureSpec.load()))[:3]
+    ['temperature_celsius_count_1h', 'temperature_celsius_mean_1h', 'temperature_celsius_min_1h']
+    """
+    schema: dict[str, pl.DataType] = {}
+    for reading in spec.readings:
+        for window in spec.windows:
+            schema |= {f"{reading.name}_{stat}_{window.label}": dtype for stat, dtype in STATISTICS.items()}
+            schema[f"{reading.name}_coverage_{window.label}"] = pl.Float64()
+        schema[f"{reading.name}_staleness_seconds"] = pl.Float64()
+        if reading.zone_boundaries:
+            schema[f"{reading.name}_zone"] = pl.String()
+    for a, b in spec.pairs:
+        schema |= {f"{a}_{b}_corr_{window.label}": pl.Float64() for window in spec.windows}
+    return schema
+
+
+def unite_tiles(segments: pl.DataFrame) -> pl.DataFrame:
+    """Merge what several partitions hold of the same tile, so that each tile is there once.
+
+    Parameters
+    ----------
+    segments
+        Tiles of one partition after the other, in the partitions' order: columns of ``TILE_SCHEMA``.
+
+    Returns
+    -------
+    pl.DataFrame
+        The same columns, sorted by machine, reading and start.
+    """
+    return merge_tiles(segments, TILE_KEYS)
+
+
+def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: FeatureSpec) -> pl.DataFrame:
+    """Compute the feature rows of some instants.
+
+    A row at ``as_of`` uses event times in ``[as_of - window, as_of)``; nothing at or after ``as_of`` counts. A
+    statistic is null where the window has too few readings for it; counts and coverages are then 0.
+
+    Parameters
+    ----------
+    tiles
+        Each tile once, as :func:`unite_tiles` leaves them; those outside the windows are left aside.
+    instants
+        The rows' ``as_of``: whole tiles, UTC, a whole number of hours apart.
+    spec
+        Readings, windows, pairs and zones.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``machine_id`` (String), ``event_timestamp`` (Datetime, µs, UTC: the ``as_of``), then the columns of
+        :func:`feature_schema`; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
+        ``event_timestamp`` and machine.
+    """
+    instants = sorted(instants)
+    schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, **feature_schema(spec)}
+    lengths = _list_lengths(spec)
+    width = _find_bin_width(lengths)
+    bins = _roll_up(tiles, width, instants)
+    pair_bins = [_roll_up_pair(tiles, a, b, width, instants) for a, b in spec.pairs]
+    step = max(1, _ROWS_AT_A_TIME // max(1, bins.height))
+    rows = [pl.DataFrame(schema=schema)]
+    for start in range(0, len(instants), step):
+        chunk = instants[start : start + step]
+        summaries = _summarize_windows(bins, chunk, lengths, merge_tiles, _MACHINE_READING)
+        correlations = [_summarize_windows(pair, chunk, lengths, _merge_pairs, _MACHINE) for pair in pair_bins]
+        rows.append(_assemble_rows(summaries, correlations, spec).select(*schema))
+    return pl.concat(rows)
+
+
+def _assemble_rows(
+    summaries: Mapping[timedelta, pl.DataFrame],
+    correlations: Sequence[Mapping[timedelta, pl.DataFrame]],
+    spec: FeatureSpec,
+) -> pl.DataFrame:
+    """Lay the windows' statistics side by side, a row an instant and machine."""
+    present = summaries[PRESENCE]
+    rows = present.select(*_ROW).unique().sort(*_ROW)
+
+    def attach(rows: pl.DataFrame, source: pl.DataFrame, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
+        part = source.select(*_ROW, **columns)
+        return rows.join(part, on=_ROW, how="left", maintain_order="left")
+
+    for reading in spec.readings:
+        name = reading.name
+        parts = {length: frame.filter(pl.col("reading") == name) for length, frame in summaries.items()}
+        staleness = (pl.col("event_timestamp") - pl.col("time_max")).to_physical() / 1e6
+        rows = attach(rows, parts[PRESENCE], {f"{name}_staleness_seconds": staleness})
+        if reading.zone_boundaries:
+            rows = attach(rows, parts[ZONE_WINDOW], {f"{name}_zone": _zone(reading)})
+        for window in spec.windows:
+            columns = {f"{name}_{stat}_{window.label}": value for stat, value in _statistics().items()}
+            columns[f"{name}_coverage_{window.label}"] = pl.col("tiles") / window.tiles
+            rows = attach(rows, parts[window.length], columns)
+    for (a, b), windows in zip(spec.pairs, correlations, strict=True):
+        for window in spec.windows:
+            rows = attach(rows, windows[window.length], {f"{a}_{b}_corr_{window.label}": _correlation()})
+    return rows.with_columns(pl.col("^.*_(count|coverage)_[0-9]+[mh]$").fill_null(0))
+
+
+def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
+    """List the lengths of all windows that anything asks for, ascending."""
+    return sorted({window.length for window in spec.windows} | {ZONE_WINDOW, PRESENCE})
+
+
+def _find_bin_width(lengths: Sequence[timedelta]) -> timedelta:
+    """Find the longest step of which every window, and the hour between instants, is a whole number."""
+    return math.gcd(HOUR // TILE, *(length // TILE for length in lengths)) * TILE
+
+
+def _roll_up(tiles: pl.DataFrame, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
+    """Merge tiles into bins that end where windows end: ``bin_start``, and ``tiles`` says how many there were."""
+    keys = (*_MACHINE_READING, "bin_start")
+    binned = tiles.with_columns(bin_start=_floor_to_bin(width, instants))
+    return merge_tiles(binned, keys).join(binned.group_by(keys).agg(tiles=pl.len()), on=keys, maintain_order="left")
+
+
+def _roll_up_pair(tiles: pl.DataFrame, a: str, b: str, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
+    """Merge the means of the tiles in which both readings exist into bins, each mean a sample of one."""
+
+    def select(reading: str, prefix: str) -> pl.DataFrame:
+        parts = (pl.col(f"value_{part}").alias(f"{prefix}_{part}") for part in ("min", "max", "centre"))
+        return tiles.filter(pl.col("reading") == reading).select("machine_id", "tile_start", *parts)
+
+    pairs = select(a, "a").join(select(b, "b"), on=["machine_id", "tile_start"], maintain_order="left")
+    samples = pairs.with_columns(
+        n=1, a_m2=0.0, a_m3=0.0, a_m4=0.0, b_m2=0.0, cross=0.0, bin_start=_floor_to_bin(width, instants)
+    )
+    return _merge_pairs(samples, ("machine_id", "bin_start"))
+
+
+def _floor_to_bin(width: timedelta, instants: Sequence[datetime]) -> pl.Expr:
+    """Floor to bins of which one ends at each instant."""
+    phase = (instants[0] - datetime.min.replace(tzinfo=UTC)) % width if instants else timedelta()
+    return (TILE_START - phase).dt.truncate(width) + phase
+
+
+def _summarize_windows(
+    bins: pl.DataFrame,
+    instants: Sequence[datetime],
+    lengths: Sequence[timedelta],
+    merge: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame],
+    keys: Sequence[str],
+) -> dict[timedelta, pl.DataFrame]:
+    """Merge the bins of each window that ends at each instant, by ``event_timestamp`` and ``keys``.
+
+    The windows of an instant end together, so each is the next shorter one and a ring around it: every bin is
+    merged into its ring once, and the rings are merged into windows.
+    """
+    ends = pl.DataFrame({"event_timestamp": instants}, schema={"event_timestamp": INSTANT})
+    age = pl.col("event_timestamp") - pl.col("bin_start")
+    ring = pl.sum_horizontal((age > length).cast(pl.Int32) for length in lengths)
+    seen = ends.join(bins, how="cross").filter(age > timedelta(), age <= lengths[-1]).with_columns(ring=ring)
+    by = ("event_timestamp", *keys)
+    rings = _merge_with_tiles(seen, (*by, "ring"), merge)
+    return {
+        length: _merge_with_tiles(rings.filter(pl.col("ring") <= index), by, merge)
+        for index, length in enumerate(lengths)
+    }
+
+
+def _merge_with_tiles(
+    rows: pl.DataFrame, by: Sequence[str], merge: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]
+) -> pl.DataFrame:
+    """Merge, and add up how many tiles there were."""
+    merged = merge(rows, by)
+    if "tiles" not in rows.columns:
+        return merged
+    return merged.join(rows.group_by(by).agg(pl.col("tiles").sum()), on=by, maintain_order="left")
+
+
+def _merge_pairs(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    return merge_moments(rows, by, x="a", y="b")
+
+
+def _statistics() -> dict[str, pl.Expr]:
+    """Name the statistics as expressions over a summary; null where they are not defined."""
+    n, low, high = pl.col("n"), pl.col("value_min"), pl.col("value_max")
+    m2, m3, m4 = pl.col("value_m2"), pl.col("value_m3"), pl.col("value_m4")
+    spread = high - low
+    mean = low + spread * pl.col("value_centre")
+    peak = pl.max_horizontal(low.abs(), high.abs())
+    rms_per_peak = ((mean / peak) ** 2 + (spread / peak) ** 2 * m2 / n).sqrt()
+    time_span = (pl.col("time_max") - pl.col("time_min")).to_physical()
+    slope = pl.col("cross") * spread / (pl.col("time_m2") * time_span) * _MICROSECONDS_PER_HOUR
+    return {
+        "count": n,
+        "mean": mean,
+        "min": low,
+        "max": high,
+        "range": spread,
+        "std": pl.when(n > 1).then(spread * (m2 / (n - 1)).sqrt()),
+        "first": pl.col("first"),
+        "last": pl.col("last"),
+        "rms": pl.when(peak > 0).then(peak * rms_per_peak).otherwise(0.0),
+        "crest_factor": pl.when(peak > 0).then(1 / rms_per_peak),
+        "skew": pl.when(spread > 0).then((m3 / n) / (m2 / n).pow(1.5)),
+        "kurtosis": pl.when(spread > 0).then((m4 / n) / (m2 / n) ** 2 - 3),
+        "slope_per_hour": pl.when(time_span > 0).then(slope),
+    }
+
+
+def _zone(reading: Reading) -> pl.Expr:
+    """Find the zone of the mean; a boundary belongs to the lower zone."""
+    mean = _statistics()["mean"]
+    above = pl.sum_horizontal((mean > boundary).cast(pl.Int32) for boundary in reading.zone_boundaries)
+    return above.replace_strict(list(range(len(ZONES))), list(ZONES), return_dtype=pl.String)
+
+
+def _correlation() -> pl.Expr:
+    """Pearson's correlation of two tile means; null below three tiles, or where one side is constant."""
+    tiles, x2, y2 = pl.col("n"), pl.col("a_m2"), pl.col("b_m2")
+    negligible = tiles * _CONSTANT**2
+    is_defined = (tiles >= _FEWEST_TILES_FOR_CORRELATION) & (x2 > negligible) & (y2 > negligible)
+    return pl.when(is_defined).then((pl.col("cross") / (x2.sqrt() * y2.sqrt())).clip(-1, 1))

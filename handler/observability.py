@@ -1,0 +1,50 @@
+"""Structured logs and CloudWatch metrics (EMF), as one run's answer tells them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+SERVICE: Final = "feature-pipeline"
+NAMESPACE: Final = "FeaturePipeline"
+
+logger = Logger(service=SERVICE)
+
+
+def emit_metrics(answer: Mapping[str, Any], function_name: str) -> None:
+    """Print the run's metrics in CloudWatch's embedded metric format.
+
+    Parameters
+    ----------
+    answer
+        The run's answer.
+    function_name
+        The metrics' one dimension beside the service: which deployment they are of.
+    """
+    lines = answer["lines"]
+    metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+    metrics.set_default_dimensions(function_name=function_name)
+    counts = {
+        "RowsRead": lines["read"],
+        "RowsAccepted": lines["accepted"],
+        "RowsRejected": sum(lines["rejected"].values()),
+        **{f"Rejected_{reason}": count for reason, count in lines["rejected"].items()},
+        "Failures": lines["failures"],
+        "Duplicates": lines["duplicates"],
+        "Late": lines["late"],
+        "TooLate": lines["too_late"],
+        "Machines": answer["machines"],
+        "ObjectsRead": answer["objects"]["read"],
+        "ObjectsSkipped": answer["objects"]["skipped"],
+        "ObjectsUnreadable": answer["objects"]["unreadable"],
+        "ItemsWritten": answer["online"]["written"],
+        "StaleSkipped": answer["online"]["stale_skipped"],
+        "TrainingRows": answer["training"]["rows"],
+    }
+    for name, count in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=answer["duration_ms"])
+    if answer["stalest_machine_seconds"] is not None:
+        metrics.add_metric(name="Staleness", unit=MetricUnit.Seconds, value=answer["stalest_machine_seconds"])
+    metrics.flush_metrics()

@@ -1,0 +1,206 @@
+"""Map: one raw partition → its tiles, failures and quarantine, and a small report. Pure, a batch at a time."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+import polars as pl
+
+from handler.lake import Listing, RawContent, partition_path
+from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, parse_batch
+from handler.settings import MAX_HOURS
+from handler.spec import FeatureSpec
+from handler.tiles import TILE_KEYS, TILE_SCHEMA, build_tiles, merge_tiles
+from handler.timestamps import HOUR
+
+TILE_FORMAT: Final = 1
+"""Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
+
+_MANIFEST: Final = "manifest"
+_FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
+
+
+def tiles_key(partition: datetime) -> str:
+    """Name the tile file of a partition."""
+    return f"processed/tiles/{partition_path(partition)}/tiles.parquet"
+
+
+def failures_key(partition: datetime) -> str:
+    """Name the failure file of a partition."""
+    return f"processed/failures/{partition_path(partition)}/failures.parquet"
+
+
+def quarantine_key(partition: datetime) -> str:
+    """Name the quarantine file of a partition."""
+    return f"processed/quarantine/{partition_path(partition)}/rejected.parquet"
+
+
+def fingerprint_inputs(listing: Listing, spec: FeatureSpec) -> str:
+    """Name all that a tile file is made of: what the partition holds, the readings, and the format."""
+    return f"{TILE_FORMAT}:{spec.fingerprint}:{listing.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a tile file says of itself, in its Parquet footer.
+
+    Attributes
+    ----------
+    fingerprint
+        Of its inputs, see :func:`fingerprint_inputs`.
+    lateness
+        Accepted lines by lateness in hours; what is later than any setting allows is counted as one hour later.
+    """
+
+    fingerprint: str
+    lateness: Mapping[int, int]
+
+    def event_hours(self, partition: datetime, *, allowed_lateness: timedelta) -> list[datetime]:
+        """List the hours of event time, as late as allowed, in which the partition holds readings."""
+        return [partition - hours * HOUR for hours in self.lateness if hours * HOUR <= allowed_lateness]
+
+    def to_metadata(self) -> dict[str, str]:
+        """Write the manifest as Parquet key-value metadata."""
+        return {_MANIFEST: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}
+
+    @classmethod
+    def from_tail(cls, tail: bytes) -> Self | None:
+        """Read the manifest from the last bytes of a tile file; None where they hold none."""
+        try:
+            document = json.loads(pl.read_parquet_metadata(io.BytesIO(tail))[_MANIFEST])
+            return cls(document["fingerprint"], {int(h): n for h, n in document["lateness"].items()})
+        except (pl.exceptions.PolarsError, KeyError, ValueError, OSError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCounts:
+    """What became of the objects and lines of one partition; sums of partitions add up."""
+
+    objects_read: int = 0
+    unreadable: int = 0
+    lines: int = 0
+    accepted: int = 0
+    failures: int = 0
+    duplicates: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    unknown_fields: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MappedPartition:
+    """The outcome of :func:`map_partition`.
+
+    Attributes
+    ----------
+    files
+        The processed files by key; the tile file is the last, and says that the others are there.
+    manifest
+        What the tile file says of itself.
+    counts
+        What became of the lines.
+    """
+
+    files: Mapping[str, bytes]
+    manifest: Manifest
+    counts: PartitionCounts
+
+
+def map_partition(
+    batches: Iterable[Iterable[RawContent]], spec: FeatureSpec, partition: datetime, fingerprint: str
+) -> MappedPartition:
+    """Turn a raw partition into its processed files.
+
+    Only one batch of lines is in memory at a time; the tiles of batches merge. A line is a duplicate where the
+    partition already had the same machine, event time and readings, or the same failure event.
+
+    Parameters
+    ----------
+    batches
+        The partition's objects, in the listing's order.
+    spec
+        The readings.
+    partition
+        Start of the hour of arrival, UTC.
+    fingerprint
+        Of the inputs, kept in the tile file.
+    """
+    seen, seen_failures = _Seen(), _Seen()
+    tiles, failures, rejected = _empty(TILE_SCHEMA), _empty(FAILURE_SCHEMA), _empty(REJECTED_SCHEMA)
+    lateness: Counter[int] = Counter()
+    objects = lines = unknown_fields = 0
+    for contents in map(list, batches):
+        batch = parse_batch(contents, spec, partition)
+        readings = seen.take_new(batch.readings, ("machine_id", "event_time", *spec.reading_names))
+        failures = pl.concat([failures, seen_failures.take_new(batch.failures, _FAILURE_KEYS)])
+        rejected = pl.concat([rejected, batch.rejected])
+        tiles = _add_tiles(tiles, build_tiles(readings, spec))
+        lateness.update(_count_lateness(readings, partition))
+        objects += len(contents)
+        lines += batch.lines
+        unknown_fields += batch.unknown_fields
+    reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
+    unreadable = reasons.pop(UNREADABLE, 0)
+    manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
+    return MappedPartition(
+        files={
+            failures_key(partition): encode_parquet(failures.sort(_FAILURE_KEYS)),
+            quarantine_key(partition): encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
+            tiles_key(partition): encode_parquet(tiles, manifest.to_metadata()),
+        },
+        manifest=manifest,
+        counts=PartitionCounts(
+            objects_read=objects - unreadable,
+            unreadable=unreadable,
+            lines=lines,
+            accepted=lateness.total(),
+            failures=failures.height,
+            duplicates=seen.duplicates + seen_failures.duplicates,
+            rejected=reasons,
+            unknown_fields=unknown_fields,
+        ),
+    )
+
+
+def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Write a frame as Parquet, zstd; equal frames give equal bytes."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", metadata=dict(metadata or {}))
+    return buffer.getvalue()
+
+
+class _Seen:
+    """Takes out duplicates, within a batch and against the batches before it."""
+
+    def __init__(self) -> None:
+        self._batches: list[pl.DataFrame] = []
+        self.duplicates = 0
+
+    def take_new(self, lines: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+        new = lines.unique(subset=keys, keep="first", maintain_order=True)
+        for earlier in self._batches:
+            new = new.join(earlier, on=keys, how="anti", nulls_equal=True, maintain_order="left")
+        self._batches.append(new.select(keys))
+        self.duplicates += lines.height - new.height
+        return new
+
+
+def _empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict(schema))
+
+
+def _add_tiles(tiles: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
+    if tiles.is_empty():
+        return more
+    return merge_tiles(pl.concat([tiles, more]), TILE_KEYS)
+
+
+def _count_lateness(readings: pl.DataFrame, partition: datetime) -> dict[int, int]:
+    """Count lines by lateness: start of the arrival partition less start of the event time's hour, in hours."""
+    hours = (pl.lit(partition) - pl.col("event_time").dt.truncate(HOUR)).dt.total_hours()
+    lateness = readings.select(hours.clip(upper_bound=MAX_HOURS + 1).alias("hours"))
+    return dict(lateness.group_by("hours").len().iter_rows())

@@ -1,0 +1,176 @@
+"""The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → online, training → answer."""
+
+import io
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from handler.answer import Accounting
+from handler.features import compute_features, unite_tiles
+from handler.lake import Lake, Listing
+from handler.online import OnlineResult
+from handler.partition import Manifest, fingerprint_inputs, map_partition, tiles_key
+from handler.plan import (
+    Run,
+    group_into_blocks,
+    list_affected_hours,
+    list_arrivals,
+    list_contributors,
+    list_training_hours,
+)
+from handler.spec import FeatureSpec
+from handler.tiles import TILE_SCHEMA
+from handler.timestamps import HOUR, format_instant
+from handler.training import write_training_hour
+
+BLOCK: Final = timedelta(hours=24)
+"""How much of the training set is computed from tiles in memory at a time."""
+
+WriteOnline = Callable[[pl.DataFrame], OnlineResult]
+Report = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run works with: its stores, its settings and its clock reading.
+
+    Attributes
+    ----------
+    lake, write_online
+        The two stores.
+    spec, allowed_lateness
+        What features are, and which readings are too late for them.
+    now
+        The time of the call, UTC: ``created_timestamp``.
+    report
+        Told of each step done: a message and its fields.
+    """
+
+    lake: Lake
+    write_online: WriteOnline
+    spec: FeatureSpec
+    allowed_lateness: timedelta
+    now: datetime
+    report: Report
+
+
+def run_pipeline(run: Run, job: Job) -> dict[str, Any]:
+    """Do one run and say what was done.
+
+    Doing it again, or another run before or after it, leaves the same features: tile files are pure functions of raw
+    partitions, feature rows pure functions of tiles.
+
+    Raises
+    ------
+    LakeError, OnlineStoreError
+        If a store fails. What was written by then is whole and right, and the next try goes on from it.
+    """
+    started = time.monotonic()
+    accounting = Accounting()
+    hours = bring_tiles_up_to_date(run, job, accounting)
+    newest: pl.DataFrame | None = None
+    for block in group_into_blocks(hours, longest=BLOCK):
+        rows = compute_features(read_tiles(block, job), block, job.spec)
+        for hour in block:
+            at_hour = rows.filter(pl.col("event_timestamp") == hour)
+            accounting.training_files += 1
+            accounting.training_rows += write_training_hour(job.lake, hour, at_hour, job.now)
+            if hour == run.as_of:
+                newest = at_hour
+        job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
+    if newest is None:
+        newest = compute_features(read_tiles([run.as_of], job), [run.as_of], job.spec)
+    accounting.machines = newest.height
+    accounting.stalest_seconds = _find_stalest(newest, job.spec)
+    accounting.online = job.write_online(newest)
+    return accounting.to_answer(run, duration_ms=round((time.monotonic() - started) * 1000))
+
+
+def bring_tiles_up_to_date(run: Run, job: Job, accounting: Accounting) -> set[datetime]:
+    """Map every partition the run needs whose listing changed, and find the training hours to write.
+
+    These are the whole hours of the span, and each earlier hour that can see a late reading: one that arrived in the
+    span, or one in a partition that was found changed. Those hours may need more partitions, which are brought up to
+    date in turn.
+
+    Returns
+    -------
+    set of datetime
+        The training hours to write.
+    """
+    arrivals = set(list_arrivals(run))
+    hours = set(list_training_hours(run))
+    done: set[datetime] = set()
+    needed = arrivals | _contributors(hours | {run.as_of}, job)
+    strays: dict[str, int] = {}
+    while needed:
+        listings, found_strays = job.lake.list_partitions(needed)
+        strays |= found_strays
+        tails = job.lake.read_tails(tiles_key(partition) for partition in sorted(needed))
+        for partition, tail in zip(sorted(needed), tails, strict=True):
+            listing = listings[partition]
+            accounting.objects["skipped"] += listing.skipped
+            stored = None if tail is None else Manifest.from_tail(tail)
+            manifest = _update_partition(partition, listing, stored, job, accounting)
+            if manifest is not None and (partition in arrivals or (tail is not None and manifest is not stored)):
+                event_hours = manifest.event_hours(partition, allowed_lateness=job.allowed_lateness)
+                hours |= list_affected_hours(event_hours, lookback=job.spec.lookback, until=run.end)
+        done |= needed
+        needed = _contributors(hours, job) - done
+    accounting.objects["skipped"] += sum(strays.values())
+    return hours
+
+
+def _update_partition(
+    partition: datetime, listing: Listing, stored: Manifest | None, job: Job, accounting: Accounting
+) -> Manifest | None:
+    """Build the partition's files where its listing is not the stored one; return its manifest, if it has one."""
+    fingerprint = fingerprint_inputs(listing, job.spec)
+    if stored is not None and stored.fingerprint == fingerprint:
+        accounting.tiles_reused += 1
+        return stored
+    if stored is None and not listing.objects:
+        return None
+    mapped = map_partition(job.lake.read_batches(listing), job.spec, partition, fingerprint)
+    job.lake.write(mapped.files)
+    accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
+    job.report("partition read", {"partition": format_instant(partition), "lines": mapped.counts.lines})
+    return mapped.manifest
+
+
+def read_tiles(instants: Iterable[datetime], job: Job) -> pl.DataFrame:
+    """Read every tile that the feature rows of some instants can see, each tile once.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of ``TILE_SCHEMA``; tiles later than allowed are left out.
+    """
+    instants = sorted(instants)
+    partitions = sorted(_contributors(instants, job))
+    start, end = instants[0] - job.spec.lookback, instants[-1]
+    segments = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
+    for partition, data in zip(partitions, job.lake.read(map(tiles_key, partitions)), strict=True):
+        if data is not None:
+            lateness = pl.lit(partition) - pl.col("tile_start").dt.truncate(HOUR)
+            is_seen = pl.col("tile_start").is_between(start, end, closed="left") & (lateness <= job.allowed_lateness)
+            segments.append(pl.read_parquet(io.BytesIO(data)).filter(is_seen))
+    return unite_tiles(pl.concat(segments))
+
+
+def _contributors(instants: Iterable[datetime], job: Job) -> set[datetime]:
+    return {
+        partition
+        for instant in instants
+        for partition in list_contributors(instant, lookback=job.spec.lookback, allowed_lateness=job.allowed_lateness)
+    }
+
+
+def _find_stalest(rows: pl.DataFrame, spec: FeatureSpec) -> float | None:
+    """Find the longest time, in seconds, since any machine's latest reading; None without machines."""
+    staleness = rows.select(pl.min_horizontal(f"{name}_staleness_seconds" for name in spec.reading_names).max())
+    return None if rows.is_empty() else float(staleness.item())

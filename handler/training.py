@@ -1,0 +1,63 @@
+"""The training set: one Parquet file an as_of hour, one row a machine."""
+
+import io
+from collections.abc import Iterable
+from datetime import datetime
+
+import polars as pl
+
+from handler.features import INSTANT, feature_schema
+from handler.lake import Lake, partition_path
+from handler.partition import encode_parquet
+from handler.spec import FeatureSpec
+
+
+def training_key(hour: datetime) -> str:
+    """Name the training file of an as_of hour."""
+    return f"processed/training/{partition_path(hour)}/features.parquet"
+
+
+def write_training_hour(lake: Lake, hour: datetime, rows: pl.DataFrame, created: datetime) -> int:
+    """Write the training file of one hour, replacing what is there; return its number of rows.
+
+    Parameters
+    ----------
+    lake
+        Where to write.
+    hour
+        The rows' ``as_of``, a whole hour, UTC.
+    rows
+        As :func:`handler.features.compute_features` returns them: sorted by machine, perhaps none.
+    created
+        The time of writing, UTC: the column ``created_timestamp``.
+    """
+    created_timestamp = pl.lit(created, dtype=INSTANT).alias("created_timestamp")
+    stamped = rows.select(
+        "machine_id", "event_timestamp", created_timestamp, pl.exclude("machine_id", "event_timestamp")
+    )
+    lake.write({training_key(hour): encode_parquet(stamped)})
+    return stamped.height
+
+
+def read_training(lake: Lake, hours: Iterable[datetime], spec: FeatureSpec) -> pl.DataFrame:
+    """Read the training rows of some hours.
+
+    Parameters
+    ----------
+    lake
+        Where to read.
+    hours
+        Whole hours, UTC, as :func:`handler.plan.list_training_hours` lists them; one without a file has no rows.
+    spec
+        Names the columns.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``machine_id``, ``event_timestamp``, ``created_timestamp``, then the features; in the hours' order, and by
+        machine within each.
+    """
+    schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
+    files = lake.read(training_key(hour) for hour in hours)
+    frames = [pl.read_parquet(io.BytesIO(data)) for data in files if data is not None]
+    return pl.concat([pl.DataFrame(schema=schema | feature_schema(spec)), *frames])

@@ -1,0 +1,169 @@
+"""The command line of the local run: ``pipenv run local``, or ``make run``."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from handler.errors import ConfigurationError, EventError, ProcessingError
+from handler.spec import FeatureSpec
+from handler.timestamps import HOUR, TILE, floor_to, parse_instant
+from local.run import local_function
+from local.show import show_accounting, show_features, show_files, show_steps
+from local.simulate import Plant, simulate_hours
+
+DEFAULT_LAKE: Final = Path("local-lake")
+_SCHEDULE: Final = 6 * HOUR
+_MARK: Final = ".simulated"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status: 0, or 2 where the input is wrong."""
+    options = _parse(arguments)
+    console = Console(stderr=options.json, width=None if sys.stdout.isatty() else 200)
+    try:
+        answers = _run(options, console)
+    except ProcessingError as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(answers))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="local",
+        description="Run the function on this machine: on a simulated plant, or on a lake folder of yours.",
+    )
+    parser.add_argument("--lake", type=Path, metavar="DIR", help="a folder that holds raw/ (default: simulate one)")
+    parser.add_argument("--as-of", metavar="T", help="the instant to compute features of (default: the lake's end)")
+    parser.add_argument("--features", type=Path, metavar="FILE", help="a features.toml (default: the packaged one)")
+    parser.add_argument("--machines", type=int, default=8, help="simulated machines (default: 8)")
+    parser.add_argument("--hours", type=int, default=30, help="simulated hours (default: 30)")
+    parser.add_argument("--seed", type=int, default=7, help="equal seeds simulate equal plants (default: 7)")
+    parser.add_argument("--json", action="store_true", help="print the runs' answers as JSON, all else on stderr")
+    options = parser.parse_args(arguments)
+    if options.machines < 1 or options.hours < 1:
+        parser.error("--machines and --hours must be 1 or more")
+    return options
+
+
+def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    spec = FeatureSpec.load(options.features)
+    as_of = None if options.as_of is None else _read_as_of(options.as_of)
+    if options.lake is None:
+        lake = _prepare_default_lake()
+        answers, items = _run_simulated(
+            Plant(options.machines, options.hours, seed=options.seed), lake, options, console
+        )
+    else:
+        lake = options.lake
+        latest = _find_latest_arrival(lake)
+        answers, items = _run_once(lake, as_of or latest + HOUR, options, console)
+    show_accounting(console, answers)
+    reused = answers[-1]["tiles"]
+    if reused["built"] == 0:
+        console.print(
+            f"The last run found the lake unchanged: it reused every tile file ({reused['reused']}) and read no line."
+        )
+    show_features(console, items, spec)
+    show_files(console, lake, _log_path(lake))
+    return answers
+
+
+def _run_simulated(
+    plant: Plant, lake: Path, options: argparse.Namespace, console: Console
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Let the plant's hours arrive, with the schedule's runs in between, and one more run at the end."""
+    answers: list[dict[str, Any]] = []
+    instants = {plant.start + k * _SCHEDULE for k in range(1, plant.hours * HOUR // _SCHEDULE + 1)} | {plant.end}
+    with (
+        show_steps(console, plant.hours + len(instants) + 1) as steps,
+        local_function(
+            lake, _log_path(lake), features=options.features, on_step=lambda message: steps.advance(message, 0)
+        ) as function,
+    ):
+        for hour, objects in simulate_hours(plant):
+            for key, data in objects.items():
+                path = lake / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            steps.advance(f"simulated {hour:%Y-%m-%d %H}h: {len(objects)} objects")
+            if hour + HOUR in instants:
+                answers.append(function.run_at(hour + HOUR))
+                steps.advance(f"ran as of {answers[-1]['as_of']}")
+        answers.append(function.run_at(plant.end))
+        steps.advance(f"ran as of {answers[-1]['as_of']} again")
+        return answers, list(function.read_items())
+
+
+def _run_once(
+    lake: Path, as_of: datetime, options: argparse.Namespace, console: Console
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Run at one instant, and again to show what is reused."""
+    with (
+        show_steps(console, 2) as steps,
+        local_function(
+            lake, _log_path(lake), features=options.features, on_step=lambda message: steps.advance(message, 0)
+        ) as function,
+    ):
+        answers = []
+        for _ in range(2):
+            answers.append(function.run_at(as_of))
+            steps.advance(f"ran as of {answers[-1]['as_of']}")
+        return answers, list(function.read_items())
+
+
+def _read_as_of(text: str) -> datetime:
+    try:
+        return floor_to(parse_instant(text), TILE)
+    except ValueError as error:
+        raise EventError(f"--as-of: {error}; write it so, with Z or an offset") from error
+
+
+def _prepare_default_lake() -> Path:
+    """Empty the simulation's own folder, which only the simulation may have made."""
+    lake = DEFAULT_LAKE
+    if lake.exists() and not (lake / _MARK).exists():
+        raise ConfigurationError("lake", f"{lake} exists and was not simulated; move it, or give it with --lake")
+    shutil.rmtree(lake, ignore_errors=True)
+    lake.mkdir()
+    (lake / _MARK).touch()
+    return lake
+
+
+def _find_latest_arrival(lake: Path) -> datetime:
+    """Find the last hour of arrival that holds telemetry."""
+    if not lake.is_dir():
+        raise ConfigurationError("--lake", f"there is no folder {lake}; give one that holds raw/")
+    pattern = re.compile(r"raw/year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=([01]\d|2[0-3])/[^/]+\.jsonl(\.gz)?")
+    latest: datetime | None = None
+    for folder, _, names in os.walk(lake / "raw"):
+        for name in names:
+            match = pattern.fullmatch((Path(folder) / name).relative_to(lake).as_posix())
+            if match:
+                arrival = datetime(*(int(match[i]) for i in range(1, 5)), tzinfo=UTC)  # type: ignore[arg-type, misc]
+                latest = arrival if latest is None else max(latest, arrival)
+                break
+    if latest is None:
+        raise ConfigurationError(
+            "--lake", f"{lake} holds no telemetry; it should hold raw/year=YYYY/month=MM/day=DD/hour=HH/*.jsonl"
+        )
+    return latest
+
+
+def _log_path(lake: Path) -> Path:
+    return lake / "function.log"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The function on this machine: its own entry point, a folder as the lake, DynamoDB in memory."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from handler.observability import SERVICE
+from handler.timestamps import format_instant
+
+TABLE: Final = "local-RealtimeFeatures"
+_ENVIRONMENT: Final = {
+    "DYNAMODB_TABLE_NAME": TABLE,
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SESSION_TOKEN": "local",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+_NEVER_SET: Final = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_CA_BUNDLE",
+    "AWS_PROFILE",
+)
+
+
+class LocalFunction:
+    """The Lambda, its lake and its table, as long as the context lasts.
+
+    Parameters
+    ----------
+    invoke
+        Calls the handler's entry point with an event.
+    read_items
+        Reads the table's items, sorted by machine.
+    """
+
+    def __init__(
+        self, invoke: Callable[[dict[str, str]], dict[str, Any]], read_items: Callable[[], list[Mapping[str, Any]]]
+    ) -> None:
+        self._invoke = invoke
+        self.read_items = read_items
+
+    def run_at(self, as_of: datetime) -> dict[str, Any]:
+        """Invoke the function as its schedule would."""
+        return self._invoke({"as_of": format_instant(as_of)})
+
+    def invoke(self, event: dict[str, str]) -> dict[str, Any]:
+        """Invoke the function with any event."""
+        return self._invoke(event)
+
+
+@contextmanager
+def local_function(
+    lake: Path, log: Path, *, features: Path | None = None, on_step: Callable[[str], object] = print
+) -> Iterator[LocalFunction]:
+    """Set up the function on a lake folder, and take everything down again.
+
+    Parameters
+    ----------
+    lake
+        The folder that holds ``raw/``; ``processed/`` is written beside it.
+    log
+        Where the function's log lines and metrics go.
+    features
+        A features.toml to use in place of the packaged one.
+    on_step
+        Told of each step the function reports.
+    """
+    from moto import mock_aws
+
+    environment = {
+        "TIME_WINDOW": "6",
+        **{name: value for name, value in os.environ.items() if name not in _NEVER_SET},
+        **_ENVIRONMENT,
+        "DATA_LAKE_BUCKET": lake.resolve().as_uri(),
+    }
+    if features is not None:
+        environment["FEATURES_FILE"] = str(features)
+    steps = _StepHandler(on_step)
+    with _environment(environment), log.open("a", encoding="utf-8") as stream, mock_aws():
+        with contextlib.redirect_stdout(stream):
+            from handler.app import connect_dynamodb, lambda_handler
+
+            connect_dynamodb.cache_clear()
+            logger = logging.getLogger(SERVICE)
+            streams = [h for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+            before = [h.setStream(stream) for h in streams]
+        table = _create_table()
+
+        def invoke(event: dict[str, str]) -> dict[str, Any]:
+            with contextlib.redirect_stdout(stream):
+                return lambda_handler(event, None)
+
+        logger.addHandler(steps)
+        try:
+            yield LocalFunction(invoke, lambda: sorted(table.scan()["Items"], key=lambda item: str(item["machine_id"])))
+        finally:
+            logger.removeHandler(steps)
+            connect_dynamodb.cache_clear()
+            for handler, old in zip(streams, before, strict=True):
+                if old is not None:
+                    handler.setStream(old)
+
+
+def _create_table() -> Any:
+    import boto3
+
+    return boto3.resource("dynamodb").create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "machine_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "machine_id", "AttributeType": "S"}],
+    )
+
+
+class _StepHandler(logging.Handler):
+    def __init__(self, on_step: Callable[[str], object]) -> None:
+        super().__init__(logging.INFO)
+        self._on_step = on_step
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = vars(record)
+        detail = fields.get("partition") or fields.get("first") or ""
+        self._on_step(f"{record.getMessage()} {detail}".strip())
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

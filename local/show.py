@@ -1,0 +1,127 @@
+"""What a person sees of a local run: progress, the accounting, the newest features, where the files lie."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from handler.spec import FeatureSpec
+
+_SHOWN = ("mean", "slope_per_hour")
+_ZONE_STYLES = {"A": "green", "B": "cyan", "C": "yellow", "D": "bold red"}
+
+
+class Steps(Protocol):
+    """Told how far a piece of work is."""
+
+    def advance(self, message: str, amount: int = 1) -> None:
+        """Take note that something is done."""
+        ...
+
+
+class _Bar:
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=total)
+
+    def advance(self, message: str, amount: int = 1) -> None:
+        self._progress.update(self._task, advance=amount, description=message)
+
+
+class _Lines:
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+
+    def advance(self, message: str, amount: int = 1) -> None:
+        self._done += amount
+        if amount:
+            self._console.print(f"[{self._done}/{self._total}] {message}", markup=False, highlight=False)
+
+
+@contextmanager
+def show_steps(console: Console, total: int) -> Iterator[Steps]:
+    """Show a progress bar where a person watches, and plain lines elsewhere."""
+    if not console.is_terminal:
+        yield _Lines(console, total)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bar(progress, total)
+
+
+def show_accounting(console: Console, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row a run: what it read, what became of the lines, what it built and wrote."""
+    table = Table(title="What each run did", title_justify="left")
+    for name in ("as of", "lines", "accepted", "failures", "duplicates", "rejected", "late", "too late",
+                 "tiles built", "tiles reused", "training rows", "items", "ms"):  # fmt: skip
+        table.add_column(
+            name.replace(" ", "\n") if name != "as of" else name, justify="left" if name == "as of" else "right"
+        )
+    for answer in answers:
+        lines = answer["lines"]
+        rejected = sum(lines["rejected"].values())
+        numbers = (
+            lines["read"], lines["accepted"], lines["failures"], lines["duplicates"], rejected, lines["late"],
+            lines["too_late"], answer["tiles"]["built"], answer["tiles"]["reused"], answer["training"]["rows"],
+            answer["online"]["written"], answer["duration_ms"],
+        )  # fmt: skip
+        table.add_row(answer["as_of"], *(f"{number:,}" for number in numbers))
+    console.print(table)
+    reasons: dict[str, int] = {}
+    for answer in answers:
+        for reason, count in answer["lines"]["rejected"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    objects = {name: sum(answer["objects"][name] for answer in answers) for name in ("read", "unreadable")}
+    skipped = max(answer["objects"]["skipped"] for answer in answers)
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "nothing"
+    console.print(f"Rejected, kept in quarantine: {listed}")
+    console.print(f"Objects: {objects['read']:,} read, {objects['unreadable']} unreadable, {skipped} skipped")
+
+
+def show_features(console: Console, items: Sequence[Mapping[str, Any]], spec: FeatureSpec) -> None:
+    """Print a row a machine: the newest features as they lie in the table."""
+    window = spec.windows[0].label
+    as_of = max((str(item["event_timestamp"]) for item in items), default="never")
+    table = Table(title=f"Newest features, from the table, as of {as_of}", title_justify="left")
+    table.add_column("machine")
+    for reading in spec.readings:
+        for stat in _SHOWN:
+            table.add_column(f"{reading.name}\n{stat}_{window}", justify="right")
+        table.add_column(f"{reading.name}\nstaleness", justify="right")
+        if reading.zone_boundaries:
+            table.add_column("zone", justify="center")
+    for item in items:
+        cells = [str(item["machine_id"])]
+        for reading in spec.readings:
+            cells += [_format(item.get(f"{reading.name}_{stat}_{window}")) for stat in _SHOWN]
+            staleness = item.get(f"{reading.name}_staleness_seconds")
+            cells.append("-" if staleness is None else f"{float(staleness):,.0f} s")
+            if reading.zone_boundaries:
+                zone = str(item.get(f"{reading.name}_zone", "-"))
+                cells.append(f"[{_ZONE_STYLES.get(zone, 'dim')}]{zone}[/]")
+        table.add_row(*cells)
+    console.print(table)
+
+
+def show_files(console: Console, lake: Path, log: Path) -> None:
+    """Print where the files lie."""
+    console.print("Where the files lie")
+    for folder in ("raw", "processed/training", "processed/failures", "processed/quarantine", "processed/tiles"):
+        files = [path for path in (lake / folder).rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 1e6
+        console.print(f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB", soft_wrap=True)
+    console.print(f"  {log}  the function's log lines and metrics", soft_wrap=True)
+
+
+def _format(value: object) -> str:
+    return "-" if value is None else f"{float(str(value)):.3f}"
