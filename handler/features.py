@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
-from handler.tiles import TILE_KEYS, merge_moments, merge_tiles
+from handler.tiles import TILE_KEYS, divide, merge_moments, merge_tiles
 from handler.timestamps import HOUR, TILE
 
 STATISTICS: Final[Mapping[str, pl.DataType]] = {
@@ -126,13 +126,13 @@ def _assemble_rows(
     for reading in spec.readings:
         name = reading.name
         parts = {length: frame.filter(pl.col("reading") == name) for length, frame in summaries.items()}
-        staleness = (pl.col("event_timestamp") - pl.col("time_max")).to_physical() / 1e6
+        staleness = divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
         rows = attach(rows, parts[PRESENCE], {f"{name}_staleness_seconds": staleness})
         if reading.zone_boundaries:
             rows = attach(rows, parts[ZONE_WINDOW], {f"{name}_zone": _zone(reading)})
         for window in spec.windows:
             columns = {f"{name}_{stat}_{window.label}": value for stat, value in _statistics().items()}
-            columns[f"{name}_coverage_{window.label}"] = pl.col("tiles") / window.tiles
+            columns[f"{name}_coverage_{window.label}"] = divide(pl.col("tiles"), window.tiles)
             rows = attach(rows, parts[window.length], columns)
     for (a, b), windows in zip(spec.pairs, correlations, strict=True):
         for window in spec.windows:
@@ -222,22 +222,23 @@ def _statistics() -> dict[str, pl.Expr]:
     spread = high - low
     mean = low + spread * pl.col("value_centre")
     peak = pl.max_horizontal(low.abs(), high.abs())
-    rms_per_peak = ((mean / peak) ** 2 + (spread / peak) ** 2 * m2 / n).sqrt()
+    variance = divide(m2, n)
+    rms_per_peak = (divide(mean, peak) ** 2 + divide(spread, peak) ** 2 * variance).sqrt()
     time_span = (pl.col("time_max") - pl.col("time_min")).to_physical()
-    slope = pl.col("cross") * spread / (pl.col("time_m2") * time_span) * _MICROSECONDS_PER_HOUR
+    slope = divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
     return {
         "count": n,
         "mean": mean,
         "min": low,
         "max": high,
         "range": spread,
-        "std": pl.when(n > 1).then(spread * (m2 / (n - 1)).sqrt()),
+        "std": pl.when(n > 1).then(spread * divide(m2, n - 1).sqrt()),
         "first": pl.col("first"),
         "last": pl.col("last"),
         "rms": pl.when(peak > 0).then(peak * rms_per_peak).otherwise(0.0),
-        "crest_factor": pl.when(peak > 0).then(1 / rms_per_peak),
-        "skew": pl.when(spread > 0).then((m3 / n) / (m2 / n).pow(1.5)),
-        "kurtosis": pl.when(spread > 0).then((m4 / n) / (m2 / n) ** 2 - 3),
+        "crest_factor": pl.when(peak > 0).then(divide(pl.lit(1.0), rms_per_peak)),
+        "skew": pl.when(spread > 0).then(divide(divide(m3, n), variance * variance.sqrt())),
+        "kurtosis": pl.when(spread > 0).then(divide(divide(m4, n), variance * variance) - 3),
         "slope_per_hour": pl.when(time_span > 0).then(slope),
     }
 
@@ -254,4 +255,4 @@ def _correlation() -> pl.Expr:
     tiles, x2, y2 = pl.col("n"), pl.col("a_m2"), pl.col("b_m2")
     negligible = tiles * _CONSTANT**2
     is_defined = (tiles >= _FEWEST_TILES_FOR_CORRELATION) & (x2 > negligible) & (y2 > negligible)
-    return pl.when(is_defined).then((pl.col("cross") / (x2.sqrt() * y2.sqrt())).clip(-1, 1))
+    return pl.when(is_defined).then(divide(pl.col("cross"), x2.sqrt() * y2.sqrt()).clip(-1, 1))

@@ -100,8 +100,19 @@ class Lake:
         self._store = store
 
     @classmethod
-    def open(cls, location: str, *, endpoint: str | None = None, region: str | None = None) -> "Lake":
+    def open(
+        cls, location: str, *, endpoint: str | None = None, region: str | None = None, max_retries: int = 6
+    ) -> "Lake":
         """Open a bucket by its name, or a folder by its ``file://`` URL; credentials come from the environment.
+
+        Parameters
+        ----------
+        location
+            The bucket or folder.
+        endpoint, region
+            Of the store; None for what the environment says.
+        max_retries
+            How often a request that failed on the way is sent again, with exponential backoff and jitter.
 
         Raises
         ------
@@ -122,7 +133,7 @@ class Lake:
                     "connect_timeout": timedelta(seconds=5),
                     "timeout": timedelta(seconds=60),
                 },
-                retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=60)},
+                retry_config={"max_retries": max_retries, "retry_timeout": timedelta(seconds=60)},
             )
         )
 
@@ -260,16 +271,19 @@ class Lake:
                 return None
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write objects whole, one after the other in the mapping's order, replacing what is there.
+        """Write objects whole, many at a time, replacing what is there.
 
         Raises
         ------
         LakeError
-            If the store refuses or does not answer.
+            If the store refuses or does not answer; some of the objects may have been written.
         """
-        for key, data in files.items():
-            with _turning_store_errors(f"write {key}"):
-                obstore.put(self._store, key, data)
+        asyncio.run(_gather(self._put, list(files.items())))
+
+    async def _put(self, file: tuple[str, bytes]) -> None:
+        key, data = file
+        with _turning_store_errors(f"write {key}"):
+            await obstore.put_async(self._store, key, data)
 
 
 @contextmanager

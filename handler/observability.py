@@ -1,7 +1,9 @@
 """Structured logs and CloudWatch metrics (EMF), as one run's answer tells them."""
 
+import io
+import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -9,7 +11,18 @@ from aws_lambda_powertools.metrics import MetricUnit
 SERVICE: Final = "feature-pipeline"
 NAMESPACE: Final = "FeaturePipeline"
 
-logger = Logger(service=SERVICE)
+
+class _Stdout(io.TextIOBase):
+    """Standard output as it is when a line is written, not when this module was imported."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+logger = Logger(service=SERVICE, level="INFO", stream=cast("IO[str]", _Stdout()))
 
 
 def emit_metrics(answer: Mapping[str, Any], function_name: str) -> None:

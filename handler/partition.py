@@ -97,15 +97,17 @@ class MappedPartition:
 
     Attributes
     ----------
-    files
-        The processed files by key; the tile file is the last, and says that the others are there.
+    tiles, failures, rejected
+        The processed files, as Parquet.
     manifest
         What the tile file says of itself.
     counts
         What became of the lines.
     """
 
-    files: Mapping[str, bytes]
+    tiles: bytes
+    failures: bytes
+    rejected: bytes
     manifest: Manifest
     counts: PartitionCounts
 
@@ -147,11 +149,9 @@ def map_partition(
     unreadable = reasons.pop(UNREADABLE, 0)
     manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
     return MappedPartition(
-        files={
-            failures_key(partition): encode_parquet(failures.sort(_FAILURE_KEYS)),
-            quarantine_key(partition): encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
-            tiles_key(partition): encode_parquet(tiles, manifest.to_metadata()),
-        },
+        tiles=encode_parquet(tiles, manifest.to_metadata()),
+        failures=encode_parquet(failures.sort(_FAILURE_KEYS)),
+        rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
         manifest=manifest,
         counts=PartitionCounts(
             objects_read=objects - unreadable,

@@ -13,7 +13,14 @@ from handler.answer import Accounting
 from handler.features import compute_features, unite_tiles
 from handler.lake import Lake, Listing
 from handler.online import OnlineResult
-from handler.partition import Manifest, fingerprint_inputs, map_partition, tiles_key
+from handler.partition import (
+    Manifest,
+    failures_key,
+    fingerprint_inputs,
+    map_partition,
+    quarantine_key,
+    tiles_key,
+)
 from handler.plan import (
     Run,
     group_into_blocks,
@@ -25,7 +32,7 @@ from handler.plan import (
 from handler.spec import FeatureSpec
 from handler.tiles import TILE_SCHEMA
 from handler.timestamps import HOUR, format_instant
-from handler.training import write_training_hour
+from handler.training import write_training_hours
 
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
@@ -75,12 +82,11 @@ def run_pipeline(run: Run, job: Job) -> dict[str, Any]:
     newest: pl.DataFrame | None = None
     for block in group_into_blocks(hours, longest=BLOCK):
         rows = compute_features(read_tiles(block, job), block, job.spec)
-        for hour in block:
-            at_hour = rows.filter(pl.col("event_timestamp") == hour)
-            accounting.training_files += 1
-            accounting.training_rows += write_training_hour(job.lake, hour, at_hour, job.now)
-            if hour == run.as_of:
-                newest = at_hour
+        write_training_hours(job.lake, block, rows, job.now)
+        accounting.training_files += len(block)
+        accounting.training_rows += rows.height
+        if run.as_of in block:
+            newest = rows.filter(pl.col("event_timestamp") == run.as_of)
         job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
     if newest is None:
         newest = compute_features(read_tiles([run.as_of], job), [run.as_of], job.spec)
@@ -136,7 +142,8 @@ def _update_partition(
     if stored is None and not listing.objects:
         return None
     mapped = map_partition(job.lake.read_batches(listing), job.spec, partition, fingerprint)
-    job.lake.write(mapped.files)
+    job.lake.write({failures_key(partition): mapped.failures, quarantine_key(partition): mapped.rejected})
+    job.lake.write({tiles_key(partition): mapped.tiles})  # last: it says that the others are there
     accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
     job.report("partition read", {"partition": format_instant(partition), "lines": mapped.counts.lines})
     return mapped.manifest

@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
+from polars.dataframe.group_by import GroupBy
 
 from handler.spec import FeatureSpec
 from handler.timestamps import TILE
 
+_CENTRES: Final = ("value_centre", "time_centre")
 TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
 TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "machine_id": pl.String(),
@@ -93,27 +95,29 @@ def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
         time_max=time.max(),
     )
     placed = points.join(ends, on=TILE_KEYS, maintain_order="left").with_columns(
-        x=_divide(value - pl.col("value_min"), _length("value")),
-        y=_divide((time - pl.col("time_min")).to_physical(), _length("time")),
+        x=divide(value - pl.col("value_min"), _length("value")),
+        y=divide((time - pl.col("time_min")).to_physical(), _length("time")),
     )
-    centres = placed.group_by(TILE_KEYS, maintain_order=True).agg(
-        value_centre=pl.col("x").mean(),
-        time_centre=pl.col("y").mean(),
+    x, y = pl.col("x"), pl.col("y")
+    by_tile = placed.group_by(TILE_KEYS, maintain_order=True)
+    edges = by_tile.agg(
         first=value.filter(time == pl.col("time_min")).max(),
         last=value.filter(time == pl.col("time_max")).max(),
     )
+    sums = _add_up(by_tile, value_centre=x, time_centre=y)
+    centres = _average(sums.join(ends.select(*TILE_KEYS, "n"), on=TILE_KEYS, maintain_order="left"), *_CENTRES)
     centred = placed.join(centres, on=TILE_KEYS, maintain_order="left").with_columns(
-        x=pl.col("x") - pl.col("value_centre"), y=pl.col("y") - pl.col("time_centre")
+        x=x - pl.col("value_centre"), y=y - pl.col("time_centre")
     )
-    x, y = pl.col("x"), pl.col("y")
-    moments = centred.group_by(TILE_KEYS, maintain_order=True).agg(
-        value_m2=(x * x).sum(),
-        value_m3=(x * x * x).sum(),
-        value_m4=(x * x * x * x).sum(),
-        time_m2=(y * y).sum(),
-        cross=(x * y).sum(),
+    moments = _add_up(
+        centred.group_by(TILE_KEYS, maintain_order=True),
+        value_m2=x * x,
+        value_m3=x * x * x,
+        value_m4=x * x * x * x,
+        time_m2=y * y,
+        cross=x * y,
     )
-    return _join_parts(TILE_KEYS, ends, centres, moments)
+    return _join_parts(TILE_KEYS, ends, edges, centres, moments)
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -172,9 +176,9 @@ def merge_moments(
         *(pl.col(f"{axis}_max").max() for axis in (x, y)),
     )
     placed = rows.join(ends, on=by, suffix="_all", maintain_order="left").with_columns(
-        *(_divide(_length(axis), _length(axis, "_all")).alias(f"{axis}_scale") for axis in (x, y)),
+        *(divide(_length(axis), _length(axis, "_all")).alias(f"{axis}_scale") for axis in (x, y)),
         *(
-            _divide(
+            divide(
                 (pl.col(f"{axis}_min") - pl.col(f"{axis}_min_all")).to_physical()
                 + _length(axis) * pl.col(f"{axis}_centre"),
                 _length(axis, "_all"),
@@ -183,28 +187,32 @@ def merge_moments(
         ),
     )
     n = pl.col("n")
-    centres = placed.group_by(by, maintain_order=True).agg(
-        *((pl.col(f"{axis}_centre") * n).sum() / n.sum() for axis in (x, y)), *extra
-    )
-    shifted = placed.join(
-        centres.select(*by, f"{x}_centre", f"{y}_centre"), on=by, suffix="_all", maintain_order="left"
-    )
+    in_groups = placed.group_by(by, maintain_order=True)
+    edges = in_groups.agg(*extra)
+    names = (f"{x}_centre", f"{y}_centre")
+    sums = _add_up(in_groups, **{name: pl.col(name) * n for name in names})
+    centres = _average(sums.join(ends.select(*by, "n"), on=by, maintain_order="left"), *names)
+    shifted = placed.join(centres, on=by, suffix="_all", maintain_order="left")
     r, q = pl.col(f"{x}_scale"), pl.col(f"{y}_scale")
     d = pl.col(f"{x}_centre") - pl.col(f"{x}_centre_all")
     e = pl.col(f"{y}_centre") - pl.col(f"{y}_centre_all")
     m2, m3, m4 = (r**p * pl.col(f"{x}_m{p}") for p in (2, 3, 4))
-    moments = (
-        shifted.with_columns(
-            (m2 + n * d * d).alias(f"{x}_m2"),
-            (m3 + 3 * d * m2 + n * d * d * d).alias(f"{x}_m3"),
-            (m4 + 4 * d * m3 + 6 * d * d * m2 + n * d * d * d * d).alias(f"{x}_m4"),
-            (q * q * pl.col(f"{y}_m2") + n * e * e).alias(f"{y}_m2"),
-            (r * q * pl.col("cross") + n * d * e).alias("cross"),
-        )
-        .group_by(by, maintain_order=True)
-        .agg(pl.col(f"{x}_m2", f"{x}_m3", f"{x}_m4", f"{y}_m2", "cross").sum())
+    moments = _add_up(
+        shifted.group_by(by, maintain_order=True),
+        **{
+            f"{x}_m2": m2 + n * d * d,
+            f"{x}_m3": m3 + 3 * d * m2 + n * d * d * d,
+            f"{x}_m4": m4 + 4 * d * m3 + 6 * d * d * m2 + n * d * d * d * d,
+            f"{y}_m2": q * q * pl.col(f"{y}_m2") + n * e * e,
+            "cross": r * q * pl.col("cross") + n * d * e,
+        },
     )
-    return _join_parts(by, ends, centres, moments)
+    return _join_parts(by, ends, edges, centres, moments)
+
+
+def _average(sums: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Divide each group's sums by its ``n``."""
+    return sums.with_columns(divide(pl.col(name), pl.col("n")) for name in names).drop("n")
 
 
 def _length(axis: str, suffix: str = "") -> pl.Expr:
@@ -212,9 +220,25 @@ def _length(axis: str, suffix: str = "") -> pl.Expr:
     return (pl.col(f"{axis}_max{suffix}") - pl.col(f"{axis}_min{suffix}")).to_physical().cast(pl.Float64)
 
 
-def _divide(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    """Divide; 0 where the ends coincide, so that there is only one position."""
-    return pl.when(whole > 0).then(part / whole).otherwise(0.0)
+def divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
+    """Divide, rounding once; 0 where the whole is 0.
+
+    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row, which is a bit off,
+    infinite for a subnormal number, and another result in another frame. Adding nothing makes it a column like any
+    other.
+    """
+    part = part.cast(pl.Float64)
+    divisor = part * 0.0 + whole
+    return pl.when(divisor != 0).then(part / divisor).otherwise(0.0)
+
+
+def _add_up(groups: GroupBy, **terms: pl.Expr) -> pl.DataFrame:
+    """Sum the terms of each group in the order of its rows.
+
+    As a sum of lists: the rounding of ``group_by().agg(sum)`` depends on what else is in the frame, and on how many
+    threads there are.
+    """
+    return groups.agg(**terms).with_columns(pl.col(list(terms)).list.sum())
 
 
 def _join_parts(by: Sequence[str], first: pl.DataFrame, *others: pl.DataFrame) -> pl.DataFrame:

@@ -17,26 +17,26 @@ def training_key(hour: datetime) -> str:
     return f"processed/training/{partition_path(hour)}/features.parquet"
 
 
-def write_training_hour(lake: Lake, hour: datetime, rows: pl.DataFrame, created: datetime) -> int:
-    """Write the training file of one hour, replacing what is there; return its number of rows.
+def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFrame, created: datetime) -> None:
+    """Write the training files of some hours, replacing what is there.
 
     Parameters
     ----------
     lake
         Where to write.
-    hour
-        The rows' ``as_of``, a whole hour, UTC.
+    hours
+        Each gets a file, though it may have no rows: it then says that no machine was there.
     rows
-        As :func:`handler.features.compute_features` returns them: sorted by machine, perhaps none.
+        The hours' rows, as :func:`handler.features.compute_features` returns them.
     created
         The time of writing, UTC: the column ``created_timestamp``.
     """
+    keys = ("machine_id", "event_timestamp")
     created_timestamp = pl.lit(created, dtype=INSTANT).alias("created_timestamp")
-    stamped = rows.select(
-        "machine_id", "event_timestamp", created_timestamp, pl.exclude("machine_id", "event_timestamp")
+    stamped = rows.select(*keys, created_timestamp, pl.exclude(keys))
+    lake.write(
+        {training_key(hour): encode_parquet(stamped.filter(pl.col("event_timestamp") == hour)) for hour in hours}
     )
-    lake.write({training_key(hour): encode_parquet(stamped)})
-    return stamped.height
 
 
 def read_training(lake: Lake, hours: Iterable[datetime], spec: FeatureSpec) -> pl.DataFrame:

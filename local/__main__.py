@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -61,66 +61,66 @@ def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     spec = FeatureSpec.load(options.features)
     as_of = None if options.as_of is None else _read_as_of(options.as_of)
     if options.lake is None:
-        lake = _prepare_default_lake()
-        answers, items = _run_simulated(
-            Plant(options.machines, options.hours, seed=options.seed), lake, options, console
-        )
+        lake, plant = _prepare_default_lake(), Plant(options.machines, options.hours, seed=options.seed)
+        answers, items = _play(_let_hours_arrive(plant, lake), _count_steps(plant), lake, options, console)
     else:
         lake = options.lake
-        latest = _find_latest_arrival(lake)
-        answers, items = _run_once(lake, as_of or latest + HOUR, options, console)
+        as_of = as_of or _find_latest_arrival(lake) + HOUR
+        answers, items = _play([("once", as_of), ("again", as_of)], 2, lake, options, console)
     show_accounting(console, answers)
-    reused = answers[-1]["tiles"]
-    if reused["built"] == 0:
+    tiles = answers[-1]["tiles"]
+    if tiles["built"] == 0:
         console.print(
-            f"The last run found the lake unchanged: it reused every tile file ({reused['reused']}) and read no line."
+            f"The last run found the lake unchanged: it reused every tile file ({tiles['reused']}) and read no line."
         )
     show_features(console, items, spec)
     show_files(console, lake, _log_path(lake))
     return answers
 
 
-def _run_simulated(
-    plant: Plant, lake: Path, options: argparse.Namespace, console: Console
-) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Let the plant's hours arrive, with the schedule's runs in between, and one more run at the end."""
+def _play(
+    script: Iterable[tuple[str, datetime | None]],
+    length: int,
+    lake: Path,
+    options: argparse.Namespace,
+    console: Console,
+) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+    """Go through the script's steps, running the function wherever a step names an instant."""
     answers: list[dict[str, Any]] = []
-    instants = {plant.start + k * _SCHEDULE for k in range(1, plant.hours * HOUR // _SCHEDULE + 1)} | {plant.end}
     with (
-        show_steps(console, plant.hours + len(instants) + 1) as steps,
+        show_steps(console, length) as steps,
         local_function(
             lake, _log_path(lake), features=options.features, on_step=lambda message: steps.advance(message, 0)
         ) as function,
     ):
-        for hour, objects in simulate_hours(plant):
-            for key, data in objects.items():
-                path = lake / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            steps.advance(f"simulated {hour:%Y-%m-%d %H}h: {len(objects)} objects")
-            if hour + HOUR in instants:
-                answers.append(function.run_at(hour + HOUR))
-                steps.advance(f"ran as of {answers[-1]['as_of']}")
-        answers.append(function.run_at(plant.end))
-        steps.advance(f"ran as of {answers[-1]['as_of']} again")
-        return answers, list(function.read_items())
+        for message, as_of in script:
+            if as_of is None:
+                steps.advance(message)
+            else:
+                answers.append(function.run_at(as_of))
+                steps.advance(f"ran as of {answers[-1]['as_of']} {message}")
+        return answers, function.read_items()
 
 
-def _run_once(
-    lake: Path, as_of: datetime, options: argparse.Namespace, console: Console
-) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Run at one instant, and again to show what is reused."""
-    with (
-        show_steps(console, 2) as steps,
-        local_function(
-            lake, _log_path(lake), features=options.features, on_step=lambda message: steps.advance(message, 0)
-        ) as function,
-    ):
-        answers = []
-        for _ in range(2):
-            answers.append(function.run_at(as_of))
-            steps.advance(f"ran as of {answers[-1]['as_of']}")
-        return answers, list(function.read_items())
+def _let_hours_arrive(plant: Plant, lake: Path) -> Iterator[tuple[str, datetime | None]]:
+    """Write hour after hour of telemetry, with the schedule's runs in between, and one more run at the end."""
+    for hour, objects in simulate_hours(plant):
+        for key, data in objects.items():
+            path = lake / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        yield f"simulated {hour:%Y-%m-%d %H}h: {len(objects)} objects", None
+        if hour + HOUR in _list_runs(plant):
+            yield "on schedule", hour + HOUR
+    yield "again", plant.end
+
+
+def _list_runs(plant: Plant) -> set[datetime]:
+    return {plant.start + k * _SCHEDULE for k in range(1, plant.hours * HOUR // _SCHEDULE + 1)} | {plant.end}
+
+
+def _count_steps(plant: Plant) -> int:
+    return plant.hours + len(_list_runs(plant)) + 1
 
 
 def _read_as_of(text: str) -> datetime:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
+from handler.app import connect_dynamodb, lambda_handler
 from handler.observability import SERVICE
 from handler.timestamps import format_instant
 
@@ -35,25 +36,24 @@ class LocalFunction:
 
     Parameters
     ----------
-    invoke
-        Calls the handler's entry point with an event.
-    read_items
-        Reads the table's items, sorted by machine.
+    table
+        The table, as boto3's resource.
+    log
+        Where the function's standard output goes.
     """
 
-    def __init__(
-        self, invoke: Callable[[dict[str, str]], dict[str, Any]], read_items: Callable[[], list[Mapping[str, Any]]]
-    ) -> None:
-        self._invoke = invoke
-        self.read_items = read_items
+    def __init__(self, table: Any, log: TextIO) -> None:
+        self._table = table
+        self._log = log
 
     def run_at(self, as_of: datetime) -> dict[str, Any]:
-        """Invoke the function as its schedule would."""
-        return self._invoke({"as_of": format_instant(as_of)})
+        """Invoke the function's entry point as its schedule would."""
+        with contextlib.redirect_stdout(self._log):
+            return lambda_handler({"as_of": format_instant(as_of)}, None)
 
-    def invoke(self, event: dict[str, str]) -> dict[str, Any]:
-        """Invoke the function with any event."""
-        return self._invoke(event)
+    def read_items(self) -> list[Mapping[str, Any]]:
+        """Read the table's items, sorted by machine."""
+        return sorted(self._table.scan()["Items"], key=lambda item: str(item["machine_id"]))
 
 
 @contextmanager
@@ -85,28 +85,14 @@ def local_function(
         environment["FEATURES_FILE"] = str(features)
     steps = _StepHandler(on_step)
     with _environment(environment), log.open("a", encoding="utf-8") as stream, mock_aws():
-        with contextlib.redirect_stdout(stream):
-            from handler.app import connect_dynamodb, lambda_handler
-
-            connect_dynamodb.cache_clear()
-            logger = logging.getLogger(SERVICE)
-            streams = [h for h in logger.handlers if isinstance(h, logging.StreamHandler)]
-            before = [h.setStream(stream) for h in streams]
-        table = _create_table()
-
-        def invoke(event: dict[str, str]) -> dict[str, Any]:
-            with contextlib.redirect_stdout(stream):
-                return lambda_handler(event, None)
-
+        connect_dynamodb.cache_clear()
+        logger = logging.getLogger(SERVICE)
         logger.addHandler(steps)
         try:
-            yield LocalFunction(invoke, lambda: sorted(table.scan()["Items"], key=lambda item: str(item["machine_id"])))
+            yield LocalFunction(_create_table(), stream)
         finally:
             logger.removeHandler(steps)
             connect_dynamodb.cache_clear()
-            for handler, old in zip(streams, before, strict=True):
-                if old is not None:
-                    handler.setStream(old)
 
 
 def _create_table() -> Any:

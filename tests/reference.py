@@ -255,7 +255,7 @@ def compute_statistics(points: Sequence[tuple[datetime, float]]) -> dict[str, Va
         "last": max(v for t, v in points if t == points[-1][0]),
         "rms": rms,
         "crest_factor": _sqrt(Fraction(peak) ** 2 / (Fraction(s2, n) * unit**2)) if s2 else None,
-        "skew": math.copysign(_sqrt((m3 / n) ** 2 / (m2 / n) ** 3), m3) if high > low else None,
+        "skew": _signed(_sqrt((m3 / n) ** 2 / (m2 / n) ** 3), m3) if high > low else None,
         "kurtosis": float((m4 / n) / (m2 / n) ** 2 - 3) if high > low else None,
     }
     times = [(t - points[0][0]) // MICROSECOND for t, _ in points]
@@ -265,7 +265,7 @@ def compute_statistics(points: Sequence[tuple[datetime, float]]) -> dict[str, Va
     stats["slope_per_hour"] = None
     if spread:
         slope = Fraction(n * stv - st * s1, spread) * unit * 3_600_000_000
-        scale = _sqrt(m2 * n / spread) * float(unit) * 3.6e9
+        scale = _sqrt(m2 * n * unit**2 / spread) * 3.6e9
         stats["slope_per_hour"] = Conditioned(float(slope), scale)
     return stats
 
@@ -298,7 +298,7 @@ def _correlate(a: Sequence[tuple[datetime, float]], b: Sequence[tuple[datetime, 
         for spread, values in ((sxx / n**2, [v for _, v in a]), (syy / n**2, [v for _, v in b]))
     ):
         return math.nan
-    return math.copysign(_sqrt(Fraction(sxy * sxy) / (sxx * syy)), sxy)
+    return _signed(_sqrt(Fraction(sxy * sxy) / (sxx * syy)), sxy)
 
 
 def _tile_means(points: Iterable[tuple[datetime, float]]) -> dict[int, Fraction]:
@@ -317,6 +317,10 @@ def _to_integers(values: Sequence[float]) -> tuple[list[int], Fraction]:
     ratios = [value.as_integer_ratio() for value in values]
     scale = max(denominator for _, denominator in ratios)
     return [numerator * (scale // denominator) for numerator, denominator in ratios], Fraction(1, scale)
+
+
+def _signed(size: float, sign: Fraction | int) -> float:
+    return -size if sign < 0 else size
 
 
 def _sqrt(value: Fraction) -> float:

@@ -1,0 +1,53 @@
+# One command for each thing a person does. `make help` lists them.
+PYTHON ?= python3.11
+PIPENV_RELEASE := 2026.10.3
+CATEGORIES := packages layer dev-packages
+
+export PIPENV_VENV_IN_PROJECT := 1
+export PIPENV_IGNORE_VIRTUALENVS := 1
+export PIPENV_NOSPIN := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := .venv/bin
+PIPENV := .tools/bin/pipenv
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY)  ## Install everything into .venv (the other commands do it by themselves)
+
+run: $(READY)  ## Simulate a plant and compute its features; then look into local-lake/
+	@$(BIN)/python -m local $(ARGS)
+
+test: check  ## Check the code and run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock them by hash
+	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
+
+clean:  ## Remove what the other commands made
+	rm -rf .venv .tools local-lake .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(PIPENV): scripts/pipenv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+$(READY): Pipfile.lock $(PIPENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIPENV) sync --categories "$(CATEGORIES)"
+	@touch $@

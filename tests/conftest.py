@@ -1,0 +1,52 @@
+"""What tests share: no real AWS, a pipeline on a folder, and an emulated AWS on the loopback."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.harness import Aws, emulated_aws
+
+settings.register_profile(
+    "default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away whatever this machine knows of AWS, so that no test can reach it."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(name)
+    credentials: Mapping[str, str] = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real data sets, which lies beside a checkout, if at all."""
+    if not (SHARED / "tools" / "to_lake.py").exists():
+        pytest.skip("the real data sets are not here: there is no ../shared beside the checkout")
+    return SHARED
+
+
+@pytest.fixture
+def aws(_no_real_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """An emulated AWS on the loopback, with the bucket ``lake`` and the table ``features``."""
+    with emulated_aws() as emulated:
+        for name, value in emulated.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulated

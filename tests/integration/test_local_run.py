@@ -1,0 +1,116 @@
+"""The local run as a person starts it: what it prints, what it leaves, and one line for each mistake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import at, environment_without_python, line, write_raw
+
+ROOT = Path(__file__).parents[2]
+
+
+def local(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**environment_without_python(), "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_simulated_run_shows_accounting_features_and_files(tmp_path: Path) -> None:
+    done = local(tmp_path, "--machines", "3", "--hours", "13")
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    assert "[17/17] ran as of 2025-10-15T13:00:00Z again" in out
+    assert "[7/17] ran as of 2025-10-15T06:00:00Z on schedule" in out
+    assert re.search(r"it reused every tile file \(13\) and read no line", out)
+    for text in ("What each run did", "Newest features", "PUMP-A03", "zone", "local-lake/processed/training"):
+        assert text in out
+    assert re.search(r"PUMP-A03 .* D ", out)
+    assert len(list((tmp_path / "local-lake/processed/training").rglob("*.parquet"))) == 13
+    log = (tmp_path / "local-lake/function.log").read_text().splitlines()
+    assert any(json.loads(text).get("message") == "run finished" for text in log)
+    again = local(tmp_path, "--machines", "1", "--hours", "1", "--json")
+    answers = json.loads(again.stdout)
+    assert [answer["as_of"] for answer in answers] == ["2025-10-15T01:00:00Z"] * 2
+    assert "What each run did" in again.stderr
+
+
+def test_lake_of_ones_own_is_run_at_its_end_or_as_of_an_instant(tmp_path: Path) -> None:
+    write_raw(tmp_path / "lake", at(8), "a.jsonl", [line("M1", at(8.5), vibration=5)])
+    for arguments in ([], ["--as-of", "2025-10-15T09:02:00Z"]):
+        done = local(tmp_path, "--lake", "lake", "--json", *arguments)
+        answers = json.loads(done.stdout)
+        assert [answer["as_of"] for answer in answers] == ["2025-10-15T09:00:00Z"] * 2
+        assert answers[1]["tiles"] == {"built": 0, "reused": 1}
+    assert not (tmp_path / "local-lake").exists()
+
+
+WRONG = 'windows = ["7m"]\n[[readings]]\nname = "rpm"\nplausible = [0, 9]\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["--lake", "nowhere"], {}, "--lake: there is no folder nowhere; give one that holds raw/"),
+        (["--lake", "empty"], {}, "--lake: empty holds no telemetry; it should hold raw/year="),
+        (["--lake", "full", "--as-of", "yesterday"], {}, "--as-of: 'yesterday' is not an instant such as 2025-"),
+        (["--lake", "full", "--as-of", "2025-10-15T09:00:00"], {}, "write it so, with Z or an offset"),
+        (["--lake", "full", "--features", "wrong.toml"], {}, "wrong.toml: windows: '7m' is not a whole number"),
+        (["--lake", "full", "--features", "none.toml"], {}, "none.toml: cannot be read"),
+        (["--lake", "full"], {"TIME_WINDOW": "soon"}, "TIME_WINDOW: 'soon' will not do; set it to a whole number"),
+        (["--lake", "full"], {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: 'LOUD' will not do"),
+        (["--machines", "0"], {}, "--machines and --hours must be 1 or more"),
+    ],
+)
+def test_mistake_is_one_line_and_status_2(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_raw(tmp_path / "full", at(8), "a.jsonl", [line("M1", at(8.5), vibration=5)])
+    (tmp_path / "wrong.toml").write_text(WRONG)
+    done = local(tmp_path, *arguments, **variables)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    errors = [text for text in done.stderr.splitlines() if not text.startswith(("usage:", " "))]
+    assert len(errors) == 1
+
+
+def test_folder_that_was_not_simulated_is_never_emptied(tmp_path: Path) -> None:
+    (tmp_path / "local-lake").mkdir()
+    (tmp_path / "local-lake" / "precious").touch()
+    done = local(tmp_path)
+    assert done.returncode == 2
+    assert "local-lake exists and was not simulated" in done.stderr
+    assert (tmp_path / "local-lake" / "precious").exists()
+
+
+def test_person_at_a_terminal_sees_a_progress_bar(tmp_path: Path) -> None:
+    """Under a pseudo-terminal, as `script` gives one."""
+    import pty
+
+    code, terminal = 0, bytearray()
+    child, master = pty.fork()
+    if child == 0:  # pragma: no cover - the child becomes the command
+        os.chdir(tmp_path)
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-m", "local", "--machines", "2", "--hours", "7"])  # noqa: S606
+    try:
+        while True:
+            terminal += os.read(master, 65536)
+    except OSError:
+        _, code = os.waitpid(child, 0)
+    finally:
+        os.close(master)
+    text = terminal.decode(errors="replace")
+    assert code == 0
+    assert "━" in text
+    assert re.search(r"\d+/10", text)
+    assert "[10/10] ran" not in text

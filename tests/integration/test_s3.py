@@ -1,0 +1,82 @@
+"""The whole function against an emulated S3 and DynamoDB, through their real protocols."""
+
+import io
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+from handler.app import connect_dynamodb, lambda_handler
+from handler.errors import LakeError
+from tests.harness import Aws, Pipeline, at, check_sums, line, to_rows
+from tests.integration.test_simulator import simulated_lake
+
+__all__ = ["simulated_lake"]
+
+
+@pytest.fixture(autouse=True)
+def _own_client() -> Iterator[None]:
+    connect_dynamodb.cache_clear()
+    yield
+    connect_dynamodb.cache_clear()
+
+
+def put(aws: Aws, key: str, body: bytes) -> None:
+    aws.s3.put_object(Bucket="lake", Key=key, Body=body)
+
+
+FOLDER = "raw/year=2025/month=10/day=15/hour=08"
+
+
+def test_run_on_s3_leaves_what_a_run_on_a_folder_leaves(aws: Aws, simulated_lake: Pipeline) -> None:
+    root, end = simulated_lake.root, at(12)
+    aws.put_folder(root / "raw" / "year=2025" / "month=10" / "day=15")
+    for path in sorted((root / "raw").rglob("*")):
+        if path.is_file() and "day=15/hour=0" in path.as_posix():
+            put(aws, path.relative_to(root).as_posix(), path.read_bytes())
+    answer = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
+    check_sums(answer)
+    assert answer["lines"]["read"] > 40_000
+    assert answer["online"] == {"written": 8, "stale_skipped": 0}
+    key = "processed/training/year=2025/month=10/day=15/hour=08/features.parquet"
+    stored = aws.read_parquet(key).drop("created_timestamp")
+    assert to_rows(stored) == simulated_lake.rows_at(at(8))
+    items = aws.dynamodb.scan(TableName="features")["Items"]
+    assert len(items) == 8
+    assert {item["event_timestamp"]["S"] for item in items} == {"2025-10-15T08:00:00Z"}
+    again = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
+    assert again["tiles"]["built"] == 0
+    assert again["tiles"]["reused"] == answer["tiles"]["built"]
+    assert end == at(12)
+
+
+def test_backfill_leaves_the_newest_item_alone(aws: Aws) -> None:
+    put(aws, f"{FOLDER}/a.jsonl", line("M1", at(8.5), vibration=1))
+    assert lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)["online"]["written"] == 1
+    span = {"start": "2025-10-15T00:00:00Z", "end": "2025-10-15T09:00:00Z"}
+    assert lambda_handler(span, None)["online"] == {"written": 0, "stale_skipped": 1}
+
+
+def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:
+    for key in ("raw/", "raw/year=2025/", f"{FOLDER}/", f"{FOLDER}/notes.txt"):
+        put(aws, key, b"")
+    good = line("M1", at(8.5), vibration=1)
+    put(aws, f"{FOLDER}/with space %41 ñ#?.jsonl", good)
+    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    assert answer["objects"] == {"read": 1, "skipped": 4, "unreadable": 0}
+    assert answer["machines"] == 1
+
+
+def test_missing_bucket_is_an_error_that_names_it(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_LAKE_BUCKET", "elsewhere")
+    with pytest.raises(LakeError, match="the bucket does not exist; check DATA_LAKE_BUCKET"):
+        lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+
+
+def test_many_pages_of_small_objects_are_all_read(aws: Aws) -> None:
+    for k in range(1203):
+        put(aws, f"{FOLDER}/{k:05d}.jsonl", line(f"M{k % 7}", at(8, seconds=k), vibration=k % 50))
+    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    assert answer["objects"]["read"] == answer["lines"]["accepted"] == 1203
+    tiles = pl.read_parquet(io.BytesIO(aws.get(f"{FOLDER}/tiles.parquet".replace("raw/", "processed/tiles/"))))
+    assert tiles["n"].sum() == 1203

@@ -1,0 +1,148 @@
+"""The entry point: errors that end a run, the answer, the log line and the metrics."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from handler.app import connect_dynamodb, lambda_handler
+from handler.errors import ConfigurationError, EventError, OnlineStoreError
+from tests.harness import Row, at, check_sums, create_table, line, write_raw
+
+AS_OF = {"as_of": "2025-10-15T09:00:00Z"}
+
+
+class Context:
+    function_name = "plant-processing-lambda"
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A lake folder, a table in memory, and the function's environment."""
+    monkeypatch.setenv("DATA_LAKE_BUCKET", tmp_path.as_uri())
+    monkeypatch.setenv("DYNAMODB_TABLE_NAME", "features")
+    monkeypatch.setenv("TIME_WINDOW", "6")
+    connect_dynamodb.cache_clear()
+    with mock_aws():
+        create_table(boto3.client("dynamodb"))
+        yield tmp_path
+    connect_dynamodb.cache_clear()
+
+
+def invoke(event: Any) -> Row:
+    return lambda_handler(event, Context())
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[Row]:
+    return [json.loads(text) for text in capsys.readouterr().out.splitlines() if text.startswith("{")]
+
+
+def test_answer_tells_the_whole_run(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = line("M1", at(8.5), temperature=70, vibration=1.5)
+    write_raw(lake, at(8), "a.jsonl", [good, good, b"oops", line("M2", at(5), temperature=60)])
+    write_raw(lake, at(8), "b.jsonl.gz", b"not gzip")
+    write_raw(lake, at(8), "notes.txt", b"")
+    write_raw(lake, at(7), "f.jsonl", [line("M1", at(7.5), codigo_evento="FALHA"), line("M1", at(-20), vibration=1)])
+    answer = invoke(AS_OF)
+    check_sums(answer)
+    assert answer.pop("duration_ms") >= 0
+    assert answer == {
+        "as_of": "2025-10-15T09:00:00Z",
+        "span": {"start": "2025-10-15T03:00:00Z", "end": "2025-10-15T09:00:00Z"},
+        "objects": {"read": 2, "skipped": 1, "unreadable": 1},
+        "lines": {
+            "read": 6,
+            "accepted": 3,
+            "failures": 1,
+            "duplicates": 1,
+            "late": 1,
+            "too_late": 1,
+            "rejected": {"not_json": 1},
+            "unknown_fields": 0,
+        },
+        "tiles": {"built": 2, "reused": 0},
+        "machines": 2,
+        "stalest_machine_seconds": 14400.0,
+        "online": {"written": 2, "stale_skipped": 0},
+        "training": {"files": 6, "rows": 5},
+    }
+    assert invoke(AS_OF)["tiles"] == {"built": 0, "reused": 2}
+
+
+def test_answer_is_one_json_line_of_the_log(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = invoke(AS_OF)
+    (told,) = [entry for entry in logged(capsys) if entry.get("message") == "run finished"]
+    assert {name: told.get(name) for name in answer} == answer
+    assert told["level"] == "INFO"
+
+
+def test_metrics_are_in_embedded_metric_format(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), vibration=1), b"oops", b"[]", b"{"])
+    invoke(AS_OF)
+    (metrics,) = [entry for entry in logged(capsys) if "_aws" in entry]
+    (directive,) = metrics["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "FeaturePipeline"
+    assert metrics["function_name"] == "plant-processing-lambda"
+    for name, value in {
+        "RowsRead": 4, "RowsRejected": 3, "Rejected_not_json": 2, "Rejected_not_object": 1, "Late": 0, "TooLate": 0,
+        "Machines": 1, "Staleness": 1800, "ObjectsRead": 1, "StaleSkipped": 0,
+    }.items():  # fmt: skip
+        assert metrics[name] == [value]
+    assert {m["Name"] for m in directive["Metrics"]} >= {"Duration", "TrainingRows", "ItemsWritten"}
+
+
+def test_empty_window_is_answered_and_writes_no_item(lake: Path) -> None:
+    answer = invoke(AS_OF)
+    assert (answer["machines"], answer["online"]["written"], answer["training"]) == (0, 0, {"files": 6, "rows": 0})
+    assert answer["stalest_machine_seconds"] is None
+
+
+def test_missing_variable_ends_the_run_before_anything_is_read(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TIME_WINDOW")
+    with pytest.raises(ConfigurationError, match=r"^TIME_WINDOW: is not set"):
+        invoke(AS_OF)
+    (told,) = logged(capsys)
+    assert told["level"] == "ERROR"
+    assert told["message"].startswith("run failed: TIME_WINDOW")
+    assert "exception" not in told
+    assert not (lake / "processed").exists()
+
+
+def test_wrong_event_raises(lake: Path) -> None:
+    with pytest.raises(EventError, match="yesterday"):
+        invoke({"as_of": "yesterday"})
+
+
+def test_missing_table_raises_so_that_the_caller_retries(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), vibration=1)])
+    monkeypatch.setenv("DYNAMODB_TABLE_NAME", "elsewhere")
+    with pytest.raises(OnlineStoreError, match=r"table elsewhere: does not exist; check DYNAMODB_TABLE_NAME"):
+        invoke(AS_OF)
+
+
+def test_missing_region_names_the_variable(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), vibration=1)])
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(ConfigurationError, match=r"^AWS_REGION"):
+        invoke(AS_OF)
+
+
+def test_wrong_features_file_names_the_key(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = tmp_path / "features.toml"
+    wrong.write_text('windows = ["1h"]\nreading = []\n')
+    monkeypatch.setenv("FEATURES_FILE", str(wrong))
+    with pytest.raises(ConfigurationError, match=r"^features\.toml: reading: is no key here"):
+        invoke(AS_OF)
+
+
+def test_log_level_is_obeyed(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    invoke(AS_OF)
+    assert [entry for entry in logged(capsys) if "_aws" not in entry] == []

@@ -1,0 +1,186 @@
+"""Runs on a folder: what is built, reused, refreshed and left alone."""
+
+import gzip
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from handler.lake import Lake, RawContent
+from handler.partition import Manifest, fingerprint_inputs, map_partition
+from handler.spec import FeatureSpec
+from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
+
+SPEC = FeatureSpec.load()
+
+
+def steady(machine: str, hour: int, value: float = 1.0) -> list[bytes]:
+    return [line(machine, at(hour, minutes=m), vibration=value + m / 100) for m in range(0, 60, 10)]
+
+
+def test_only_the_changed_partition_is_read_again(tmp_path: Path) -> None:
+    for hour in range(6):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    assert pipeline.run(at(6))["tiles"] == {"built": 6, "reused": 0}
+    write_raw(tmp_path, at(3), "b.jsonl", steady("M2", 3))
+    again = pipeline.run(at(6))
+    assert again["tiles"] == {"built": 1, "reused": 5}
+    assert again["lines"]["read"] == 12
+    assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
+
+
+def test_late_arrival_refreshes_the_earlier_hours_that_can_see_it(tmp_path: Path) -> None:
+    for hour in range(12):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    pipeline.run(at(6))
+    pipeline.run(at(12))
+    write_raw(tmp_path, at(12), "late.jsonl", [line("M2", at(3.5), vibration=9)])
+    answer = pipeline.run(at(18))
+    assert answer["lines"]["late"] == 1
+    assert answer["training"]["files"] == 18 - 3
+    assert list(pipeline.rows_at(at(3))) == ["M1"]
+    assert list(pipeline.rows_at(at(4))) == ["M1", "M2"]
+
+
+def test_too_late_is_kept_in_its_tile_but_in_no_feature(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(30), "a.jsonl", [line("M1", at(5.5), vibration=9), line("M1", at(6.5), vibration=1)])
+    pipeline = Pipeline(tmp_path)
+    answer = pipeline.run(at(31))
+    assert (answer["lines"]["late"], answer["lines"]["too_late"]) == (1, 1)
+    assert pipeline.read_processed("tiles")["tile_start"].to_list() == [at(5.5), at(6.5)]
+    assert pipeline.rows_at(at(7))["M1"]["vibration_rms_count_24h"] == 1
+    patient = Pipeline(tmp_path, allowed_lateness=25 * HOUR)
+    assert patient.run(at(31))["tiles"] == {"built": 0, "reused": 1}
+    assert patient.rows_at(at(7))["M1"]["vibration_rms_count_24h"] == 2
+
+
+def test_reading_ahead_of_its_arrival_counts_in_its_own_hour(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "a.jsonl", [line("M1", at(6, minutes=5), vibration=9)])
+    pipeline = Pipeline(tmp_path)
+    assert pipeline.run(at(6))["machines"] == 0
+    assert pipeline.run(at(7))["machines"] == 1
+    assert pipeline.rows_at(at(7))["M1"]["vibration_rms_staleness_seconds"] == 55 * 60
+
+
+def test_arrival_in_a_partition_outside_the_span_is_caught_up_with(tmp_path: Path) -> None:
+    for hour in range(14):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    pipeline.run(at(6))
+    pipeline.run(at(12))
+    write_raw(tmp_path, at(5), "slow_writer.jsonl", steady("M2", 5))
+    answer = pipeline.run(at(14))
+    assert answer["tiles"] == {"built": 1, "reused": 13}
+    assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
+
+
+def test_emptied_partition_loses_its_tiles(tmp_path: Path) -> None:
+    path = write_raw(tmp_path, at(5), "a.jsonl", steady("M1", 5))
+    pipeline = Pipeline(tmp_path)
+    assert pipeline.run(at(6))["machines"] == 1
+    path.unlink()
+    again = pipeline.run(at(6))
+    assert (again["machines"], again["tiles"]["built"]) == (0, 1)
+
+
+def test_changed_plausible_range_builds_tiles_again(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "a.jsonl", [line("M1", at(5.5), vibration=150)])
+    Pipeline(tmp_path).run(at(6))
+    strict = Pipeline(tmp_path, spec=feature_spec(temperature_celsius=(-60, 400), vibration_rms=(0, 100)))
+    answer = strict.run(at(6))
+    assert answer["lines"]["rejected"] == {"out_of_range": 1}
+    assert answer["machines"] == 0
+
+
+def test_damaged_tile_file_is_built_again(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "a.jsonl", steady("M1", 5))
+    pipeline = Pipeline(tmp_path)
+    pipeline.run(at(6))
+    rows = pipeline.rows_at(at(6))
+    (tiles,) = (tmp_path / "processed" / "tiles").rglob("*.parquet")
+    tiles.write_bytes(b"PAR1 and then nothing")
+    assert pipeline.run(at(6))["tiles"] == {"built": 1, "reused": 0}
+    assert pipeline.rows_at(at(6)) == rows
+
+
+def test_as_of_between_hours_is_online_but_not_in_the_training_set(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "a.jsonl", steady("M1", 5))
+    pipeline = Pipeline(tmp_path)
+    answer = pipeline.run(at(5, minutes=35))
+    assert answer["training"]["files"] == 6
+    assert max(pipeline.training()) == "year=2025/month=10/day=15/hour=05"
+    assert pipeline.online_rows()["M1"]["vibration_rms_count_1h"] == 4
+    assert pipeline.table.items["M1"]["event_timestamp"] == {"S": "2025-10-15T05:35:00Z"}
+
+
+def test_failures_and_quarantine_are_files_of_their_partition(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "b.jsonl", [b"oops", line("M2", at(5.2), codigo_evento="FALHA_B")])
+    failure = line("M1", at(5.5), codigo_evento="FALHA_A", vibration=3)
+    write_raw(tmp_path, at(5), "a.jsonl.gz", gzip.compress(b"\n".join([failure, b"[]", failure])))
+    write_raw(tmp_path, at(5), "c.jsonl.gz", gzip.compress(b"cut off")[:-4])
+    pipeline = Pipeline(tmp_path)
+    answer = pipeline.run(at(6))
+    assert (answer["lines"]["failures"], answer["lines"]["duplicates"]) == (2, 1)
+    folder = "raw/year=2025/month=10/day=15/hour=05"
+    assert pipeline.read_processed("failures").rows() == [
+        ("M1", at(5.5), "FALHA_A", f"{folder}/a.jsonl.gz", 1),
+        ("M2", at(5.2), "FALHA_B", f"{folder}/b.jsonl", 2),
+    ]
+    rejected = pipeline.read_processed("quarantine")
+    assert rejected.drop("raw_text").rows() == [
+        (f"{folder}/a.jsonl.gz", 2, "not_object"),
+        (f"{folder}/b.jsonl", 1, "not_json"),
+        (f"{folder}/c.jsonl.gz", None, "unreadable_object"),
+    ]
+    assert rejected["raw_text"].to_list()[:2] == ["[]", "oops"]
+
+
+def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
+    lines = [line("M1", at(0, seconds=k * 37 % 4000), vibration=k % 7, temperature=k % 5) for k in range(300)]
+    contents = [RawContent(f"{i}.jsonl", b"\n".join(lines[i * 60 : i * 60 + 90])) for i in range(5)]
+    whole = map_partition([contents], SPEC, T0, "x")
+    parts = map_partition([[content] for content in contents], SPEC, T0, "x")
+    assert whole.counts == parts.counts
+    assert whole.counts.duplicates == 4 * 30
+    assert whole.manifest == parts.manifest
+    assert (whole.failures, whole.rejected) == (parts.failures, parts.rejected)
+    one, other = (pl.read_parquet(mapped.tiles) for mapped in (whole, parts))
+    assert_frame_equal(one, other, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_mapping_twice_gives_equal_bytes() -> None:
+    contents = [RawContent("a.jsonl", b"\n".join([*steady("M1", 0), b"oops"]))]
+    assert map_partition([contents], SPEC, T0, "x") == map_partition([contents], SPEC, T0, "x")
+
+
+def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
+    mapped = map_partition([[RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], SPEC, T0, "print")
+    assert Manifest.from_tail(mapped.tiles) == mapped.manifest == Manifest("print", {2: 6})
+    assert mapped.manifest.event_hours(T0, allowed_lateness=2 * HOUR) == [at(-2)]
+    assert mapped.manifest.event_hours(T0, allowed_lateness=HOUR) == []
+    assert Manifest.from_tail(b"") is None
+    assert Manifest.from_tail(mapped.tiles[:-3]) is None
+
+
+def test_very_late_lines_do_not_swell_the_manifest() -> None:
+    lines = [line("M1", T0 - timedelta(hours=400 + k), vibration=1) for k in range(500)]
+    mapped = map_partition([[RawContent("a.jsonl", b"\n".join(lines))]], SPEC, T0, "x")
+    assert mapped.manifest.lateness == {169: 500}
+
+
+def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path.as_uri())
+    listing = lake.list_partitions([T0])[0][T0]
+    fingerprint = fingerprint_inputs(listing, SPEC)
+    assert fingerprint == f"1:{SPEC.fingerprint}:{listing.fingerprint}"
+
+
+@pytest.mark.parametrize("minutes", [0, 5, 55])
+def test_span_without_a_whole_hour_writes_no_training_file(tmp_path: Path, minutes: int) -> None:
+    pipeline = Pipeline(tmp_path)
+    answer = pipeline.backfill(at(3, minutes=minutes), at(3, minutes=minutes + 5))
+    assert answer["training"]["files"] == (1 if minutes == 55 else 0)
