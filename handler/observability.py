@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any, Final, cast
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 SERVICE: Final = "feature-pipeline"
 NAMESPACE: Final = "FeaturePipeline"
@@ -36,8 +36,8 @@ def emit_metrics(answer: Mapping[str, Any], function_name: str) -> None:
         The metrics' one dimension beside the service: which deployment they are of.
     """
     lines = answer["lines"]
-    metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
-    metrics.set_default_dimensions(function_name=function_name)
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)  # shares nothing with the last invocation
+    metrics.add_dimension(name="function_name", value=function_name)
     counts = {
         "RowsRead": lines["read"],
         "RowsAccepted": lines["accepted"],

@@ -177,12 +177,6 @@ class Aws:
     s3: Any
     dynamodb: Any
 
-    def put_folder(self, root: Path) -> None:
-        """Copy a lake folder into the bucket."""
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                self.s3.put_object(Bucket="lake", Key=path.relative_to(root).as_posix(), Body=path.read_bytes())
-
     def get(self, key: str) -> bytes:
         body: bytes = self.s3.get_object(Bucket="lake", Key=key)["Body"].read()
         return body

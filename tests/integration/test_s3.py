@@ -1,17 +1,15 @@
 """The whole function against an emulated S3 and DynamoDB, through their real protocols."""
 
-import io
 from collections.abc import Iterator
 
-import polars as pl
 import pytest
 
 from handler.app import connect_dynamodb, lambda_handler
 from handler.errors import LakeError
-from tests.harness import Aws, Pipeline, at, check_sums, line, to_rows
-from tests.integration.test_simulator import simulated_lake
-
-__all__ = ["simulated_lake"]
+from handler.partition import tiles_key
+from handler.training import training_key
+from tests.harness import Aws, at, check_sums, line, to_rows
+from tests.integration.conftest import SimulatedPlant
 
 
 @pytest.fixture(autouse=True)
@@ -28,26 +26,21 @@ def put(aws: Aws, key: str, body: bytes) -> None:
 FOLDER = "raw/year=2025/month=10/day=15/hour=08"
 
 
-def test_run_on_s3_leaves_what_a_run_on_a_folder_leaves(aws: Aws, simulated_lake: Pipeline) -> None:
-    root, end = simulated_lake.root, at(12)
-    aws.put_folder(root / "raw" / "year=2025" / "month=10" / "day=15")
-    for path in sorted((root / "raw").rglob("*")):
-        if path.is_file() and "day=15/hour=0" in path.as_posix():
-            put(aws, path.relative_to(root).as_posix(), path.read_bytes())
+def test_run_on_s3_leaves_what_a_run_on_a_folder_leaves(aws: Aws, simulated: SimulatedPlant) -> None:
+    root = simulated.pipeline.root
+    for path in sorted((root / "raw/year=2025/month=10/day=15").glob("hour=0*/*")):
+        aws.s3.put_object(Bucket="lake", Key=path.relative_to(root).as_posix(), Body=path.read_bytes())
     answer = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
     check_sums(answer)
     assert answer["lines"]["read"] > 40_000
     assert answer["online"] == {"written": 8, "stale_skipped": 0}
-    key = "processed/training/year=2025/month=10/day=15/hour=08/features.parquet"
-    stored = aws.read_parquet(key).drop("created_timestamp")
-    assert to_rows(stored) == simulated_lake.rows_at(at(8))
+    stored = aws.read_parquet(training_key(at(8))).drop("created_timestamp")
+    assert to_rows(stored) == simulated.pipeline.rows_at(at(8))
     items = aws.dynamodb.scan(TableName="features")["Items"]
     assert len(items) == 8
     assert {item["event_timestamp"]["S"] for item in items} == {"2025-10-15T08:00:00Z"}
     again = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
-    assert again["tiles"]["built"] == 0
-    assert again["tiles"]["reused"] == answer["tiles"]["built"]
-    assert end == at(12)
+    assert again["tiles"] == {"built": 0, "reused": answer["tiles"]["built"]}
 
 
 def test_backfill_leaves_the_newest_item_alone(aws: Aws) -> None:
@@ -78,5 +71,4 @@ def test_many_pages_of_small_objects_are_all_read(aws: Aws) -> None:
         put(aws, f"{FOLDER}/{k:05d}.jsonl", line(f"M{k % 7}", at(8, seconds=k), vibration=k % 50))
     answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
     assert answer["objects"]["read"] == answer["lines"]["accepted"] == 1203
-    tiles = pl.read_parquet(io.BytesIO(aws.get(f"{FOLDER}/tiles.parquet".replace("raw/", "processed/tiles/"))))
-    assert tiles["n"].sum() == 1203
+    assert aws.read_parquet(tiles_key(at(8)))["n"].sum() == 1203

@@ -1,47 +1,24 @@
 """The simulated plant, run as its schedule would, against the exact reference."""
 
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
-
 import polars as pl
 import pytest
 
 from handler.parse import REASONS
 from local.simulate import Plant, simulate_hours
 from tests import reference
-from tests.harness import HOUR, Pipeline, Row, check_sums
-
-PLANT = Plant()
-
-
-@pytest.fixture(scope="module")
-def simulated_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The default plant's lake after the runs of its schedule; ``table.items`` are the newest."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("lake"))
-    for hour, objects in simulate_hours(PLANT):
-        for key, data in objects.items():
-            path = pipeline.root / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        arrived = hour + HOUR
-        if (arrived - PLANT.start) % (6 * HOUR) == timedelta(0):
-            answers.append(pipeline.run(arrived))
-    yield pipeline
-    answers.clear()
-
-
-answers: list[Row] = []
+from tests.harness import HOUR, check_sums
+from tests.integration.conftest import SimulatedPlant
 
 
 @pytest.fixture(scope="module")
-def account(simulated_lake: Pipeline) -> reference.Account:
-    return reference.read_lake(simulated_lake.root)
+def account(simulated: SimulatedPlant) -> reference.Account:
+    return reference.read_lake(simulated.pipeline.root)
 
 
 def test_every_line_is_in_the_class_the_reference_puts_it_in(
-    simulated_lake: Pipeline, account: reference.Account
+    simulated: SimulatedPlant, account: reference.Account
 ) -> None:
+    answers = simulated.answers
     for answer in answers:
         check_sums(answer)
     totals = {name: sum(a["lines"][name] for a in answers) for name in answers[0]["lines"] if name != "rejected"}
@@ -71,22 +48,27 @@ def test_simulation_has_everything_a_plant_has(account: reference.Account) -> No
 
 
 @pytest.mark.parametrize("hours", [1, 6, 12, 13, 24, 30])
-def test_features_agree_with_the_reference(simulated_lake: Pipeline, account: reference.Account, hours: int) -> None:
-    as_of = PLANT.start + hours * HOUR
-    assert reference.compare_rows(simulated_lake.rows_at(as_of), reference.compute_rows(account.readings, as_of)) == []
+def test_features_agree_with_the_reference(simulated: SimulatedPlant, account: reference.Account, hours: int) -> None:
+    as_of = simulated.plant.start + hours * HOUR
+    assert (
+        reference.compare_rows(simulated.pipeline.rows_at(as_of), reference.compute_rows(account.readings, as_of)) == []
+    )
 
 
-def test_online_items_are_the_rows_of_the_last_run(simulated_lake: Pipeline) -> None:
-    assert simulated_lake.online_rows() == simulated_lake.rows_at(PLANT.end)
+def test_online_items_are_the_rows_of_the_last_run(simulated: SimulatedPlant) -> None:
+    assert simulated.pipeline.online_rows() == simulated.pipeline.rows_at(simulated.plant.end)
 
 
-def test_degrading_machine_climbs_to_zone_d_and_fails(simulated_lake: Pipeline) -> None:
-    machine = f"PUMP-A{PLANT.machines:02d}"
-    zones = [simulated_lake.rows_at(PLANT.start + h * HOUR)[machine]["vibration_rms_zone"] for h in range(1, 31)]
+def test_degrading_machine_climbs_to_zone_d_and_fails(simulated: SimulatedPlant) -> None:
+    machine = f"PUMP-A{simulated.plant.machines:02d}"
+    zones = [
+        simulated.pipeline.rows_at(simulated.plant.start + h * HOUR)[machine]["vibration_rms_zone"]
+        for h in range(1, 31)
+    ]
     assert zones[0] in "AB"
     assert zones == sorted(zones)
     assert zones[-1] == "D"
-    failures = simulated_lake.read_processed("failures")
+    failures = simulated.pipeline.read_processed("failures")
     assert failures.select("machine_id", "codigo_evento").rows() == [(machine, "FALHA_VIBRACAO_ELEVADA")]
 
 
@@ -96,16 +78,12 @@ def test_equal_seeds_simulate_equal_bytes() -> None:
     assert list(simulate_hours(Plant(machines=2, hours=2, seed=8))) != list(simulate_hours(small))
 
 
-def test_training_set_joins_failures_at_the_points_in_time(simulated_lake: Pipeline) -> None:
+def test_training_set_joins_failures_at_the_points_in_time(simulated: SimulatedPlant) -> None:
     """What a data scientist does with the outputs: label each row by a failure within the next six hours."""
-    rows = pl.concat(simulated_lake.training().values())
-    failures = simulated_lake.read_processed("failures").sort("event_timestamp")
+    rows = pl.concat(simulated.pipeline.training().values())
+    failures = simulated.pipeline.read_processed("failures").sort("event_timestamp")
     labelled = rows.sort("event_timestamp").join_asof(
         failures.select("machine_id", "event_timestamp", "codigo_evento"),
         on="event_timestamp", by="machine_id", strategy="forward", tolerance="6h", check_sortedness=False,
     )  # fmt: skip
     assert labelled["codigo_evento"].drop_nulls().to_list() == ["FALHA_VIBRACAO_ELEVADA"] * 6
-
-
-def test_lake_path_is_a_folder_of_the_test(simulated_lake: Pipeline) -> None:
-    assert isinstance(simulated_lake.root, Path)
