@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.errors import ConfigurationError, LakeError
@@ -165,18 +165,25 @@ class Lake:
         paths = {hour: f"{RAW}/{partition_path(hour)}" for hour in hours}
         folders = sorted({"/".join(path.split("/")[:depth]) for path in paths.values() for depth in range(1, 5)})
         levels = await _gather(self._list_level, folders)
-        present = {prefix for prefixes, _ in levels for prefix in prefixes}
-        held = [hour for hour in hours if paths[hour] in present]
+        is_known = all(prefixes is not None for prefixes, _ in levels)
+        present = {prefix for prefixes, _ in levels for prefix in prefixes or ()}
+        held = [hour for hour in hours if paths[hour] in present or not is_known]
         listings = dict.fromkeys(hours, Listing())
         found = await _gather(self._list_partition, [paths[hour] for hour in held])
         listings.update(zip(held, found, strict=True))
         return listings, {folder: strays for folder, (_, strays) in zip(folders, levels, strict=True) if strays}
 
-    async def _list_level(self, folder: str) -> tuple[list[str], int]:
-        """List the folders one level down, and count what does not belong there (a stray folder: one page)."""
+    async def _list_level(self, folder: str) -> tuple[list[str] | None, int]:
+        """List the folders one level down, and count what does not belong there (a stray folder: one page).
+
+        A stray whose key obstore cannot hold hides the others: the folders are then not known.
+        """
         depth = folder.count("/")
         with _turning_store_errors(f"list {folder}/"):
-            level = await obstore.list_with_delimiter_async(self._store, folder)
+            try:
+                level = await obstore.list_with_delimiter_async(self._store, folder)
+            except InvalidPathError:
+                return None, 1
             prefixes = list(level["common_prefixes"])
             strays = len(level["objects"])
             for prefix in prefixes:

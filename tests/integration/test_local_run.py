@@ -64,6 +64,7 @@ WRONG = 'windows = ["7m"]\n[[readings]]\nname = "rpm"\nplausible = [0, 9]\n'
         (["--lake", "full", "--features", "wrong.toml"], {}, "wrong.toml: windows: '7m' is not a whole number"),
         (["--lake", "full", "--features", "none.toml"], {}, "none.toml: cannot be read"),
         (["--lake", "full"], {"TIME_WINDOW": "soon"}, "TIME_WINDOW: 'soon' will not do; set it to a whole number"),
+        (["--lake", "full"], {"TIME_WINDOW": ""}, "TIME_WINDOW: is not set; set it to a whole number of hours"),
         (["--lake", "full"], {"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: 'LOUD' will not do"),
         (["--machines", "0"], {}, "--machines and --hours must be 1 or more"),
     ],

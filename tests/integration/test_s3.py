@@ -60,6 +60,21 @@ def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:
     assert answer["machines"] == 1
 
 
+@pytest.mark.parametrize("stray", ["raw//x.jsonl", "raw/year=2025//x", "raw/year=2025/month=10/day=15/tab\t"])
+def test_stray_with_an_impossible_key_costs_nothing_but_a_count(aws: Aws, stray: str) -> None:
+    put(aws, stray, b"")
+    put(aws, f"{FOLDER}/a.jsonl", line("M1", at(8.5), vibration=1))
+    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    assert answer["objects"] == {"read": 1, "skipped": 1, "unreadable": 0}
+    assert answer["machines"] == 1
+
+
+def test_impossible_key_in_a_partition_is_an_error_that_names_it(aws: Aws) -> None:
+    put(aws, f"{FOLDER}//a.jsonl", line("M1", at(8.5), vibration=1))
+    with pytest.raises(LakeError, match=r'could not list raw/year=.*"raw/year=2025/.*//a\.jsonl"'):
+        lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+
+
 def test_missing_bucket_is_an_error_that_names_it(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_LAKE_BUCKET", "elsewhere")
     with pytest.raises(LakeError, match="the bucket does not exist; check DATA_LAKE_BUCKET"):

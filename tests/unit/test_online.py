@@ -1,5 +1,6 @@
 """Items, conditions, and what happens when the table refuses."""
 
+import json
 import threading
 import time
 from decimal import Decimal
@@ -8,11 +9,13 @@ from typing import Any
 import boto3
 import polars as pl
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from handler.app import connect_dynamodb
 from handler.errors import OnlineStoreError
 from handler.online import Item, OnlineResult, to_items, write_items
 from tests.harness import NOW, at, create_table, stamp
@@ -75,6 +78,32 @@ def test_backfill_replaces_only_older_items() -> None:
     write_items(client, "features", [item("M1", 9), item("M2", 8)])
     result = write_items(client, "features", [item("M1", 9), item("M2", 9), item("M3", 9)], only_newer=True)
     assert result == OnlineResult(2, 1)
+
+
+@pytest.mark.parametrize(
+    "code", ["ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError"]
+)
+def test_throttled_and_failed_requests_are_sent_again(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    client = connect_dynamodb("http://127.0.0.1:9", "us-east-1")
+    answers = iter([code, code, None])
+
+    def respond(request: Any, **kwargs: Any) -> AWSResponse:
+        error = next(answers)
+        status = 200 if error is None else 500 if error == "InternalServerError" else 400
+        body = json.dumps(
+            {} if error is None else {"__type": f"com.amazonaws.dynamodb#{error}", "message": "slow down"}
+        )
+        response = AWSResponse(request.url, status, {"x-amzn-requestid": "1"}, None)
+        response._content = body.encode()
+        return response
+
+    client.meta.events.register("before-send.dynamodb.PutItem", respond)  # type: ignore[attr-defined]
+    try:
+        assert write_items(client, "features", [item("M1", 9)]) == OnlineResult(1, 0)
+        assert next(answers, "none left") == "none left"
+    finally:
+        connect_dynamodb.cache_clear()
 
 
 class Table:
