@@ -1,18 +1,20 @@
 """Raw lines → accepted, failures, rejected: every line in exactly one class."""
 
-import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from itertools import accumulate
+from typing import Final
 
-import orjson
 import polars as pl
 
 from handler.lake import RawContent
+from handler.lines import decode_lines
 from handler.plan import FUTURE_TOLERANCE
-from handler.spec import LINE_FIELDS, FeatureSpec
-from handler.timestamps import HOUR
+from handler.shapes import FIRST_LINE, WORTH_IT_BYTES, decode_by_shape
+from handler.spec import FeatureSpec
+from handler.timestamps import HOUR, parse_timestamps
 
 REASONS: Final = (
     "not_json",
@@ -45,11 +47,6 @@ REJECTED_SCHEMA: Final[Mapping[str, pl.DataType]] = {
 }
 
 _MACHINE_ID_CHARACTERS: Final = 256
-_WHITESPACE: Final = b" \t\r"
-_TIMESTAMP: Final = (
-    r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +91,33 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     partition
         Start of the hour of arrival, UTC.
     """
-    contents = list(contents)
-    decoded = _DecodedLines(spec.reading_names)
-    for index, content in enumerate(contents):
-        decoded.extend(index, content.data)
-    lines = classify_lines(decoded.to_frame(), spec, partition)
-    source = pl.DataFrame(
-        {"object": range(len(contents)), "source_key": [content.key for content in contents]},
-        schema={"object": pl.Int64, "source_key": pl.String},
-    )
-    bad = lines.filter(pl.col("reason").is_not_null()).join(source, on="object", how="left", maintain_order="left")
-    rejected = bad.with_columns(_quote_lines(bad, contents)).select(*REJECTED_SCHEMA)
-    unreadable = pl.DataFrame(
-        [(content.key, None, UNREADABLE, content.problem) for content in contents if content.problem is not None],
-        schema=dict(REJECTED_SCHEMA),
-        orient="row",
-    )
-    good = lines.filter(pl.col("reason").is_null())
-    failures = good.filter(pl.col("codigo_evento").is_not_null()).join(
-        source, on="object", how="left", maintain_order="left"
-    )
+    batch = _Batch(list(contents))
+    decoded, unknown_fields = _decode(batch, spec)
+    lines = classify_lines(decoded, spec, partition)
+    bad = batch.locate(lines.filter(pl.col("reason").is_not_null()))
+    rejected = bad.with_columns(batch.quote(bad))
+    good = lines.filter(pl.col("reason").is_null()) if not bad.is_empty() else lines
+    is_failure = pl.col("codigo_evento").is_not_null()
+    failures = batch.locate(good.filter(is_failure).sort("row"))
     return ParsedBatch(
-        readings=good.filter(pl.col("codigo_evento").is_null()).select("machine_id", "event_time", *spec.reading_names),
+        readings=good.filter(~is_failure).select("machine_id", "event_time", *spec.reading_names),
         failures=failures.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA),
-        rejected=pl.concat([rejected, unreadable]),
+        rejected=pl.concat([rejected.sort("row").select(*REJECTED_SCHEMA), batch.list_unreadable()]),
         lines=lines.height,
-        unknown_fields=decoded.unknown_fields,
+        unknown_fields=unknown_fields,
     )
+
+
+def _decode(batch: "_Batch", spec: FeatureSpec) -> tuple[pl.DataFrame, int]:
+    """Decode a batch by columns as far as that goes, and line by line beyond; also count unknown numeric fields."""
+    names = spec.reading_names
+    if batch.size < WORTH_IT_BYTES:
+        single = decode_lines(batch.raw_lines(range(batch.height)), names)
+        return single.lines, single.unknown_fields
+    columns = decode_by_shape(batch.join(FIRST_LINE), batch.height, names)
+    single = decode_lines(batch.raw_lines(columns.rest), names)
+    lines = columns.lines.with_columns(broken=pl.lit(None, dtype=pl.String)).select(*single.lines.columns)
+    return pl.concat([lines, single.lines]), columns.unknown_fields + single.unknown_fields
 
 
 def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) -> pl.DataFrame:
@@ -129,9 +126,9 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
     Parameters
     ----------
     lines
-        Decoded lines: ``machine_id``, ``timestamp_utc`` and ``codigo_evento`` (String, null where absent or of
-        the wrong kind), a Float64 column a reading, ``is_bad_number`` (a reading is there, but is no number) and
-        ``broken`` (``not_json``, ``not_object`` or null).
+        Decoded lines: ``row`` (Int64), ``machine_id``, ``timestamp_utc`` and ``codigo_evento`` (String, null where
+        absent or of the wrong kind), a Float64 column a reading, ``is_bad_number`` (a reading is there, but is no
+        number) and ``broken`` (``not_json``, ``not_object`` or null).
     spec
         The readings, with their plausible ranges.
     partition
@@ -146,7 +143,7 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
     no_reading = pl.all_horizontal(pl.col(r.name).is_null() for r in spec.readings) & ~pl.col("is_bad_number")
     out_of_range = pl.any_horizontal(~pl.col(r.name).is_between(r.lowest, r.highest) for r in spec.readings)
     latest = partition + HOUR + FUTURE_TOLERANCE
-    return lines.with_columns(event_time=parse_timestamps(pl.col("timestamp_utc"))).with_columns(
+    return lines.with_columns(event_time=parse_timestamps(lines.get_column("timestamp_utc"))).with_columns(
         reason=pl.when(pl.col("broken").is_not_null())
         .then(pl.col("broken"))
         .when(pl.col("machine_id").is_null())
@@ -168,126 +165,63 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
     )
 
 
-def parse_timestamps(text: pl.Expr) -> pl.Expr:
-    """Read ISO 8601 instants with ``Z`` or an offset as Datetime, µs, UTC; null where the text is none.
+class _Batch:
+    """The lines of some objects, numbered through: ``row`` counts from 0 over all of them, blank lines too."""
 
-    0 to 9 fractional digits; those beyond the sixth are cut off. Years run from 0001.
-    """
-    part = text.str.extract_groups(_TIMESTAMP)
-    local = part.struct[0].str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", time_zone="UTC", strict=False)
-    micros = part.struct[1].fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
-    minutes = part.struct[3].cast(pl.Int64) * 60 + part.struct[4].fill_null("0").cast(pl.Int64)
-    east = pl.when(part.struct[2] == "-").then(-minutes).otherwise(minutes).fill_null(0)
-    instant = local + pl.duration(microseconds=micros) - pl.duration(minutes=east)
-    return pl.when(instant.dt.year() >= 1, part.struct[0].str.slice(0, 4) != "0000").then(instant)
+    def __init__(self, contents: Sequence[RawContent]) -> None:
+        self._contents = contents
+        self._split: dict[int, list[bytes]] = {}
+        heights = [self._count_lines(content.data) for content in contents]
+        self._starts = list(accumulate(heights, initial=0))
 
-
-class _DecodedLines:
-    """The columns of decoded lines, filled one line at a time."""
-
-    def __init__(self, readings: Sequence[str]) -> None:
-        self.readings = readings
-        self.known = LINE_FIELDS.union(readings)
-        self.unknown_fields = 0
-        self.columns: dict[str, list[Any]] = {name: [] for name in self.schema}
+    @staticmethod
+    def _count_lines(data: bytes) -> int:
+        return data.count(b"\n") + bool(data and not data.endswith(b"\n"))
 
     @property
-    def schema(self) -> dict[str, Any]:
-        return {
-            "object": pl.Int64,
-            "line_number": pl.Int64,
-            "broken": pl.String,
-            "machine_id": pl.String,
-            "timestamp_utc": pl.String,
-            "codigo_evento": pl.String,
-            "is_bad_number": pl.Boolean,
-            **dict.fromkeys(self.readings, pl.Float64),
-        }
+    def size(self) -> int:
+        return sum(len(content.data) for content in self._contents)
 
-    def extend(self, index: int, data: bytes) -> None:
-        """Add the lines of one object; line numbers start at 1 and count blank lines."""
-        for number, raw in _split_lines(data):
-            row = self._decode(raw)
-            row["object"] = index
-            row["line_number"] = number
-            for name, column in self.columns.items():
-                column.append(row.get(name))
+    @property
+    def height(self) -> int:
+        return self._starts[-1]
 
-    def to_frame(self) -> pl.DataFrame:
-        return pl.DataFrame(self.columns, schema=self.schema)
+    def join(self, first_line: bytes) -> bytes:
+        """Join the objects' lines behind a first one, each ended by a line feed alone."""
+        parts = [first_line]
+        for content in self._contents:
+            parts.append(content.data)
+            if content.data and not content.data.endswith(b"\n"):
+                parts.append(b"\n")
+        data = b"".join(parts)
+        return data.replace(b"\r\n", b"\n") if b"\r" in data else data
 
-    def _decode(self, raw: bytes) -> dict[str, Any]:
-        try:
-            line = _load_json(raw)
-        except ValueError:
-            return {"broken": "not_json", "is_bad_number": False}
-        if not isinstance(line, dict):
-            return {"broken": "not_object", "is_bad_number": False}
-        row: dict[str, Any] = {"is_bad_number": False}
-        machine_id = line.get("machine_id")
-        row["machine_id"] = machine_id if isinstance(machine_id, str) else None
-        timestamp = line.get("timestamp_utc")
-        row["timestamp_utc"] = timestamp if timestamp is None or isinstance(timestamp, str) else "no text"
-        codigo = line.get("codigo_evento")
-        row["codigo_evento"] = codigo if isinstance(codigo, str) and codigo else None
-        for name in self.readings:
-            value = line.get(name)
-            if value is None:
-                continue
-            number = _to_double(value)
-            row[name] = number
-            row["is_bad_number"] |= number is None
-        self.unknown_fields += sum(
-            isinstance(value, int | float) and not isinstance(value, bool)
-            for name, value in line.items()
-            if name not in self.known
+    def raw_lines(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Look up the bytes of rows."""
+        for row in rows:
+            index = bisect_right(self._starts, row) - 1
+            if index not in self._split:
+                self._split[index] = self._contents[index].data.split(b"\n")
+            yield row, self._split[index][row - self._starts[index]]
+
+    def locate(self, lines: pl.DataFrame) -> pl.DataFrame:
+        """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
+        indexes = [bisect_right(self._starts, row) - 1 for row in lines.get_column("row")]
+        numbers = [row - self._starts[i] + 1 for row, i in zip(lines.get_column("row"), indexes, strict=True)]
+        return lines.with_columns(
+            pl.Series("source_key", [self._contents[i].key for i in indexes], dtype=pl.String),
+            pl.Series("line_number", numbers, dtype=pl.Int64),
         )
-        return row
 
-
-def _split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split at line feeds; yield each line that is not blank with its number."""
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        if raw.strip(_WHITESPACE):
-            yield number, raw
-
-
-def _load_json(raw: bytes) -> Any:
-    """Load one JSON value, or raise ValueError.
-
-    orjson refuses a little more than the grammar does: numbers beyond a double, deep nesting in a field nobody
-    reads, lone surrogates. The standard library has the last word, less its NaN and Infinity.
-    """
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        try:
-            value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_int=float)
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-        return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _to_double(value: object) -> float | None:
-    """Convert a JSON number; None for what is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = float(value)
-    return number if number - number == 0.0 else None
-
-
-def _quote_lines(bad: pl.DataFrame, contents: Sequence[RawContent]) -> pl.Series:
-    """Fetch the first 4 KiB of each bad line as text; bytes that are no UTF-8 are written as escapes."""
-    quotes: list[str] = []
-    for (index,), lines in bad.group_by("object", maintain_order=True):
-        raw = contents[index].data.split(b"\n")
-        quotes += [
-            raw[number - 1][:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
-            for number in lines["line_number"]
+    def quote(self, lines: pl.DataFrame) -> pl.Series:
+        """Take the first 4 KiB of each row as text; bytes that are no UTF-8 are written as escapes."""
+        texts = [
+            raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
+            for _, raw in self.raw_lines(lines.get_column("row"))
         ]
-    return pl.Series("raw_text", quotes, dtype=pl.String)
+        return pl.Series("raw_text", texts, dtype=pl.String)
+
+    def list_unreadable(self) -> pl.DataFrame:
+        """List the objects that could not be read, as rows of the quarantine."""
+        rows = [(c.key, None, UNREADABLE, c.problem) for c in self._contents if c.problem is not None]
+        return pl.DataFrame(rows, schema=dict(REJECTED_SCHEMA), orient="row")

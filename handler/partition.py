@@ -174,19 +174,33 @@ def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = Non
 
 
 class _Seen:
-    """Takes out duplicates, within a batch and against the batches before it."""
+    """Takes out duplicates, within a batch and against the batches before it.
+
+    Lines are compared only where their hashes are equal.
+    """
 
     def __init__(self) -> None:
-        self._batches: list[pl.DataFrame] = []
+        self._batches: list[tuple[pl.Series, pl.DataFrame]] = []
         self.duplicates = 0
 
     def take_new(self, lines: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-        new = lines.unique(subset=keys, keep="first", maintain_order=True)
-        for earlier in self._batches:
-            new = new.join(earlier, on=keys, how="anti", nulls_equal=True, maintain_order="left")
-        self._batches.append(new.select(keys))
-        self.duplicates += lines.height - new.height
-        return new
+        """Keep the first of equal lines, unless an earlier batch had it."""
+        values = lines.select(keys)
+        hashes = values.hash_rows()
+        is_alike = hashes.is_duplicated()
+        for earlier, _ in self._batches:
+            is_alike |= hashes.is_in(earlier.implode())
+        self._batches.append((hashes, values))
+        if not is_alike.any():
+            return lines
+        rows = lines.with_row_index("row")
+        alike = rows.filter(is_alike)
+        first = alike.unique(subset=keys, keep="first")
+        for _, earlier_values in self._batches[:-1]:
+            first = first.join(earlier_values, on=keys, how="anti", nulls_equal=True)
+        again = alike.join(first, on="row", how="anti")
+        self.duplicates += again.height
+        return rows.filter(~pl.col("row").is_in(again.get_column("row").implode())).drop("row")
 
 
 def _empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

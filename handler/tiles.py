@@ -15,6 +15,7 @@ one-pass parallel computation of covariances and arbitrary-order statistical mom
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import polars as pl
@@ -23,6 +24,7 @@ from polars.dataframe.group_by import GroupBy
 from handler.spec import FeatureSpec
 from handler.timestamps import TILE
 
+_MICROSECOND: Final = timedelta(microseconds=1)
 _CENTRES: Final = ("value_centre", "time_centre")
 TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
 TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
@@ -76,48 +78,74 @@ def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     >>> build_tiles(lines, FeatureSpec.load()).select("reading", "n", "value_min", "value_max", "value_m2").rows()
     [('temperature_celsius', 2, 70.0, 74.0, 0.5)]
     """
-    value, time = pl.col("value"), pl.col("event_time")
-    points = pl.concat(
-        readings.select(
-            "machine_id",
-            pl.lit(name).alias("reading"),
-            time.dt.truncate(TILE).alias("tile_start"),
-            "event_time",
-            pl.col(name).alias("value"),
-        ).filter(value.is_not_null())
-        for name in spec.reading_names
-    )
-    ends = points.group_by(TILE_KEYS, maintain_order=True).agg(
+    if readings.is_empty():
+        return pl.DataFrame(schema=dict(TILE_SCHEMA))
+    value, time, key = pl.col("value"), pl.col("event_time"), ("tile",)
+    points, names = _number_tiles(readings, spec)
+    ends = points.group_by(key, maintain_order=True).agg(
         n=pl.len().cast(pl.Int64),
         value_min=value.min(),
         value_max=value.max(),
         time_min=time.min(),
         time_max=time.max(),
     )
-    placed = points.join(ends, on=TILE_KEYS, maintain_order="left").with_columns(
+    placed = points.join(ends, on=key, maintain_order="left").with_columns(
         x=divide(value - pl.col("value_min"), _length("value")),
         y=divide((time - pl.col("time_min")).to_physical(), _length("time")),
     )
     x, y = pl.col("x"), pl.col("y")
-    by_tile = placed.group_by(TILE_KEYS, maintain_order=True)
+    by_tile = placed.group_by(key, maintain_order=True)
     edges = by_tile.agg(
         first=value.filter(time == pl.col("time_min")).max(),
         last=value.filter(time == pl.col("time_max")).max(),
     )
     sums = _add_up(by_tile, value_centre=x, time_centre=y)
-    centres = _average(sums.join(ends.select(*TILE_KEYS, "n"), on=TILE_KEYS, maintain_order="left"), *_CENTRES)
-    centred = placed.join(centres, on=TILE_KEYS, maintain_order="left").with_columns(
+    centres = _average(sums.join(ends.select(*key, "n"), on=key, maintain_order="left"), *_CENTRES)
+    centred = placed.join(centres, on=key, maintain_order="left").with_columns(
         x=x - pl.col("value_centre"), y=y - pl.col("time_centre")
     )
     moments = _add_up(
-        centred.group_by(TILE_KEYS, maintain_order=True),
+        centred.group_by(key, maintain_order=True),
         value_m2=x * x,
         value_m3=x * x * x,
         value_m4=x * x * x * x,
         time_m2=y * y,
         cross=x * y,
     )
-    return _join_parts(TILE_KEYS, ends, edges, centres, moments)
+    tiles = _join_parts(key, ends, edges, centres, moments).join(names, on=key)
+    return tiles.select(*TILE_SCHEMA).sort(TILE_KEYS)
+
+
+def _number_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lay the readings under each other, ``tile``, ``event_time``, ``value``; and say which tile each number is.
+
+    Grouping by one number is several times as fast as by two texts and an instant.
+    """
+    machines = readings.select(pl.col("machine_id").unique().sort()).with_row_index("machine")
+    machine = readings.get_column("machine_id").replace_strict(
+        machines.get_column("machine_id"), machines.get_column("machine"), return_dtype=pl.Int64
+    )
+    slot = readings.get_column("event_time").to_physical() // (TILE // _MICROSECOND)
+    first_slot, last_slot = (int(number) for number in (slot.min(), slot.max()))  # type: ignore[arg-type]
+    slots = last_slot - first_slot + 1
+    numbered = readings.with_columns(tile=machine * slots + (slot - first_slot))
+    cells = machines.height * slots
+    points = pl.concat(
+        numbered.select(pl.col("tile") + index * cells, "event_time", pl.col(name).alias("value")).filter(
+            pl.col("value").is_not_null()
+        )
+        for index, name in enumerate(spec.reading_names)
+    )
+    tile = pl.col("tile")
+    names = points.select(tile.unique()).select(
+        "tile",
+        (tile % cells // slots).cast(pl.UInt32).alias("machine"),
+        tile_start=((tile % slots + first_slot) * (TILE // _MICROSECOND)).cast(TILE_SCHEMA["tile_start"]),
+        reading=(tile // cells).replace_strict(
+            list(range(len(spec.readings))), list(spec.reading_names), return_dtype=pl.String
+        ),
+    )
+    return points, names.join(machines, on="machine").drop("machine")
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import polars as pl
+
 HOUR: Final = timedelta(hours=1)
 TILE: Final = timedelta(minutes=5)
 
@@ -11,6 +13,15 @@ ISO_8601: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 )
 _PAST_MICROSECONDS: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
+_FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
+_IN_UTC: Final = (
+    r"^(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
+)
+_TIMESTAMP: Final = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
+)
 
 
 def parse_instant(text: str) -> datetime:
@@ -71,3 +82,42 @@ def ceil_to(instant: datetime, step: timedelta) -> datetime:
     """Ceil an instant to a whole number of steps since midnight, UTC; ``step`` divides a day."""
     floor = floor_to(instant, step)
     return floor if floor == instant else floor + step
+
+
+def parse_timestamps(text: pl.Series) -> pl.Series:
+    """Read ISO 8601 instants with ``Z`` or an offset as Datetime, µs, UTC; null where the text is none.
+
+    0 to 9 fractional digits; those beyond the sixth are cut off. Years run from 0001.
+
+    Examples
+    --------
+    >>> parse_timestamps(pl.Series(["2025-10-15T06:00:01.5-03:00", "yesterday"])).dt.to_string().to_list()
+    ['2025-10-15 09:00:01.500000+00:00', None]
+    """
+    frame = text.alias("text").to_frame()
+    is_common = frame.select(pl.col("text").str.contains(_IN_UTC)).to_series().fill_null(value=False)
+    if is_common.all():
+        return frame.select(_parse_in_utc()).to_series()
+    parsed = frame.with_columns(
+        pl.when(is_common).then(_parse_in_utc()).alias("common"),
+    )
+    rest = frame.filter(~is_common).select(_parse_with_offset()).to_series()
+    return parsed.get_column("common").scatter((~is_common).arg_true(), rest)
+
+
+def _parse_in_utc() -> pl.Expr:
+    """Read a text that is known to have the form of an instant in UTC."""
+    seconds = pl.col("text").str.slice(0, 19).str.to_datetime(_FORMAT, time_unit="us", time_zone="UTC", strict=False)
+    digits = pl.col("text").str.slice(20).str.strip_suffix("Z").str.pad_end(6, "0").str.slice(0, 6)
+    return seconds + pl.duration(microseconds=digits.cast(pl.Int64))
+
+
+def _parse_with_offset() -> pl.Expr:
+    """Read any text."""
+    part = pl.col("text").str.extract_groups(_TIMESTAMP)
+    local = part.struct[0].str.to_datetime(_FORMAT, time_unit="us", time_zone="UTC", strict=False)
+    micros = part.struct[1].fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
+    minutes = part.struct[3].cast(pl.Int64) * 60 + part.struct[4].fill_null("0").cast(pl.Int64)
+    east = pl.when(part.struct[2] == "-").then(-minutes).otherwise(minutes).fill_null(0)
+    instant = local + pl.duration(microseconds=micros) - pl.duration(minutes=east)
+    return pl.when(instant.dt.year() >= 1, part.struct[0].str.slice(0, 4) != "0000").then(instant)

@@ -4,11 +4,13 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import orjson
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
+from handler.shapes import WORTH_IT_BYTES
 from tests import reference
 from tests.harness import HOUR, T0, Pipeline, at, check_sums, feature_spec, stamp, write_raw
 
@@ -93,9 +95,12 @@ def write_lake(root: Path, hours: dict[int, list[list[bytes]]]) -> None:
             write_raw(root, at(hour), f"object_{index}.jsonl", lines)
 
 
-@given(lake=lakes(), minutes=st.integers(0, 11).map(lambda k: 5 * k))
-def test_every_line_and_feature_agrees_with_the_reference(lake: dict[int, list[list[bytes]]], minutes: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+@given(lake=lakes(), minutes=st.integers(0, 11).map(lambda k: 5 * k), by_columns=st.booleans())
+def test_every_line_and_feature_agrees_with_the_reference(
+    lake: dict[int, list[list[bytes]]], minutes: int, by_columns: bool
+) -> None:
+    worth_it = 0 if by_columns else WORTH_IT_BYTES
+    with tempfile.TemporaryDirectory() as folder, mock.patch("handler.parse.WORTH_IT_BYTES", worth_it):
         root = Path(folder)
         write_lake(root, lake)
         pipeline = Pipeline(root, spec=feature_spec(**RANGES))

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.lake import RawContent
-from handler.parse import REASONS, REJECTED_SCHEMA, ParsedBatch, parse_batch, parse_timestamps
+from handler.parse import REASONS, REJECTED_SCHEMA, ParsedBatch, parse_batch
 from handler.spec import FeatureSpec
+from handler.timestamps import parse_timestamps
 from tests import reference
 from tests.harness import T0, at, line, stamp
 
@@ -183,7 +184,7 @@ INVALID = [
 
 @pytest.mark.parametrize("text", VALID + INVALID)
 def test_timestamp_is_read_as_the_reference_reads_it(text: str) -> None:
-    (read,) = pl.DataFrame({"t": [text]}).select(parse_timestamps(pl.col("t"))).to_series()
+    (read,) = parse_timestamps(pl.Series([text]))
     assert read == reference.read_time(text)
     assert (read is None) == (text in INVALID)
 
@@ -197,8 +198,7 @@ def test_timestamp_is_read_as_the_reference_reads_it(text: str) -> None:
 def test_any_timestamp_is_read_as_the_reference_reads_it(time, digits: str, zone: str, cut: int) -> None:  # type: ignore[no-untyped-def]
     text = f"{time.year:04d}-{time:%m-%dT%H:%M:%S}" + (f".{digits}" if digits else "") + zone
     texts = [text, text[:cut], text.replace("T", " ")]
-    read = pl.DataFrame({"t": texts}).select(parse_timestamps(pl.col("t"))).to_series().to_list()
-    assert read == [reference.read_time(t) for t in texts]
+    assert parse_timestamps(pl.Series(texts)).to_list() == [reference.read_time(t) for t in texts]
 
 
 def test_reading_time_is_cut_to_the_microsecond() -> None:
