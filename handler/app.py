@@ -88,6 +88,7 @@ def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDBClient
         connect_timeout=5,
         read_timeout=20,
         tcp_keepalive=True,
+        parameter_validation=False,  # the items are of our own making; it takes as long as all the rest of a put
     )
     try:
         client: DynamoDBClient = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
