@@ -115,9 +115,13 @@ def _decode(batch: "_Batch", spec: FeatureSpec) -> tuple[pl.DataFrame, int]:
         single = decode_lines(batch.raw_lines(range(batch.height)), names)
         return single.lines, single.unknown_fields
     columns = decode_by_shape(batch.join(FIRST_LINE), batch.height, names)
+    lines = columns.lines.with_columns(broken=pl.lit(None, dtype=pl.String))
+    if not columns.rest:
+        return lines, columns.unknown_fields
     single = decode_lines(batch.raw_lines(columns.rest), names)
-    lines = columns.lines.with_columns(broken=pl.lit(None, dtype=pl.String)).select(*single.lines.columns)
-    return pl.concat([lines, single.lines]), columns.unknown_fields + single.unknown_fields
+    return pl.concat(
+        [lines.select(*single.lines.columns), single.lines]
+    ), columns.unknown_fields + single.unknown_fields
 
 
 def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) -> pl.DataFrame:
