@@ -1,7 +1,7 @@
 # One command for each thing a person does. `make help` lists them.
 PYTHON ?= python3.11
 PIPENV_RELEASE := 2026.10.3
-CATEGORIES := packages layer dev-packages
+CATEGORIES := packages layer dev-packages benchmarks
 
 export PIPENV_VENV_IN_PROJECT := 1
 export PIPENV_IGNORE_VIRTUALENVS := 1
