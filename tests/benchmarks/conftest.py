@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.figures import HEADINGS, Figure
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
-from tests.benchmarks.report import Limits, lay_out, write_report
+from tests.benchmarks.report import Limits, find_commit, lay_out, write_report
 
 _FIGURES = pytest.StashKey["Collected"]()
 
@@ -49,6 +49,7 @@ class Collected:
     sizes: Sizes
     figures: list[Figure] = field(default_factory=list)
     limits: Limits | None = None
+    commit: str = field(default_factory=find_commit)
 
 
 @pytest.fixture(scope="session")
@@ -110,5 +111,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if failed or collected.limits is None:
         terminalreporter.write_line(f"{page.name} is left as it was: not every figure was measured")
         return
-    write_report(page, collected.figures, collected.limits, collected.sizes.lines)
+    write_report(page, collected.figures, collected.limits, lines=collected.sizes.lines, commit=collected.commit)
     terminalreporter.write_line(f"{page.name} written")

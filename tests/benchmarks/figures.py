@@ -143,7 +143,9 @@ def run_race(benchmark: BenchmarkFixture, ours: Contestant, *others: Contestant,
         ours.prepare()
         gc.collect()
 
-    benchmark.pedantic(lambda: _time(ours, race.seconds), setup=run_others, rounds=rounds)
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: _time(ours, race.seconds), setup=run_others, rounds=rounds
+    )
     return race
 
 

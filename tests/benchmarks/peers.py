@@ -199,7 +199,7 @@ def split_into_series(readings: pl.DataFrame) -> list[pd.Series]:
 
 
 def compute_with_tsflex(series: Sequence[pd.Series], end: datetime, window: timedelta) -> list[tuple[Any, ...]]:
-    """Compute with tsflex, from parsed series: one function that gives all statistics, one window that ends at ``end``."""
+    """Compute with tsflex, from parsed series: one function for all statistics, one window that ends at ``end``."""
     names = [str(item.name) for item in series]
     collection = FeatureCollection(
         MultipleFeatureDescriptors(

@@ -18,8 +18,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from tests.harness import environment_without_python
-
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "lake"
 _PAGE = 1000
@@ -180,9 +178,7 @@ class DynamoDB:
         if old is not None and condition:
             new_time, old_time = item["event_timestamp"]["S"], old["event_timestamp"]["S"]
             if not (old_time <= new_time if "<=" in condition else old_time < new_time):
-                return _answer_json(
-                    400, {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}
-                )
+                return _answer_json(400, {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"})
         table[item["machine_id"]["S"]] = item
         return _answer_json(200, {})
 
@@ -194,6 +190,8 @@ def _answer_json(status: int, document: object) -> Response:
 @contextmanager
 def running_server(*arguments: str) -> Iterator[str]:
     """Start a server in a process of its own; yield its endpoint, and end the process after."""
+    from tests.harness import environment_without_python  # not for the server: it imports moto
+
     command = [sys.executable, "-m", "tests.benchmarks.servers", *arguments]
     with subprocess.Popen(command, cwd=ROOT, env=environment_without_python(), stdout=subprocess.PIPE) as process:
         try:

@@ -99,7 +99,9 @@ def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
     hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
     listings, _ = store.list_partitions(hours)
     return pl.concat(
-        parse_batch(batch, spec, hour).readings for hour in sorted(hours) for batch in store.read_batches(listings[hour])
+        parse_batch(batch, spec, hour).readings
+        for hour in sorted(hours)
+        for batch in store.read_batches(listings[hour])
     )
 
 
