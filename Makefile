@@ -1,7 +1,7 @@
 # One command for each thing a person does. `make help` lists them.
 PYTHON ?= python3.11
 PIPENV_RELEASE := 2026.10.3
-CATEGORIES := packages layer dev-packages
+CATEGORIES := packages layer dev-packages benchmarks
 
 export PIPENV_VENV_IN_PROJECT := 1
 export PIPENV_IGNORE_VIRTUALENVS := 1
@@ -13,7 +13,7 @@ PIPENV := .tools/bin/pipenv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ run: $(READY)  ## Simulate a plant and compute its features; then look into loca
 
 test: check  ## Check the code and run every test
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (ARGS="--lines 5000000 --big")
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
 check: $(READY)  ## Lint, formatting and types
 	$(BIN)/ruff check .

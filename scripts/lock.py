@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "Pipfile.lock"
 BOOTSTRAP = ROOT / "scripts" / "pipenv.txt"
-CATEGORIES = "packages layer dev-packages"
+CATEGORIES = "packages layer dev-packages benchmarks"
 
 
 def lock_packages(pipenv: str) -> None:

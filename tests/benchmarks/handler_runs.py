@@ -1,0 +1,61 @@
+"""The handler as it is measured: its own pipeline on a folder, less the online table."""
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from handler.lake import Lake
+from handler.online import OnlineResult
+from handler.pipeline import Job, run_pipeline
+from handler.plan import Run
+from handler.spec import FeatureSpec
+from handler.timestamps import HOUR
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class HandlerRun:
+    """One run on a lake folder, as often as wanted.
+
+    Attributes
+    ----------
+    root
+        The folder that holds ``raw/``.
+    as_of
+        Whose features are computed.
+    time_window
+        The span; with one hour, of all that lies in the lake only the rows of ``as_of`` are computed.
+    answer, rows
+        What the last run returned, and the rows it would have put into the table.
+    """
+
+    root: Path
+    as_of: datetime
+    time_window: timedelta = HOUR
+    answer: dict[str, Any] = field(default_factory=dict)
+    rows: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def run(self) -> None:
+        """Do it."""
+        job = Job(
+            lake=Lake.open(self.root.resolve().as_uri()),
+            write_online=self._keep,
+            spec=FeatureSpec.load(),
+            allowed_lateness=24 * HOUR,
+            now=NOW,
+            report=lambda message, fields: None,
+        )
+        self.answer = run_pipeline(Run(self.as_of - self.time_window, self.as_of), job)
+
+    def _keep(self, rows: pl.DataFrame) -> OnlineResult:
+        self.rows = rows
+        return OnlineResult(written=rows.height)
+
+    def forget_everything(self) -> None:
+        """Remove what runs left, so that the next one starts from raw lines."""
+        shutil.rmtree(self.root / "processed", ignore_errors=True)

@@ -1,0 +1,177 @@
+"""Raw lines to features, against every other way a user would do it; and what bad lines cost."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+import polars as pl
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from handler.features import compute_features, unite_tiles
+from handler.lake import Lake
+from handler.parse import parse_batch
+from handler.spec import FeatureSpec
+from handler.tiles import build_tiles
+from handler.timestamps import HOUR
+from tests.benchmarks.conftest import Collected, Sizes
+from tests.benchmarks.figures import Contestant, Figure, at_least, describe, run_race
+from tests.benchmarks.handler_runs import HandlerRun
+from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
+from tests.benchmarks.peers import (
+    DUCKDB,
+    PANDAS,
+    PEERS,
+    POLARS,
+    PYTHON,
+    READINGS,
+    check_equal,
+    compute_with_tsflex,
+    select_window,
+    split_into_series,
+    tsflex_to_frame,
+)
+from tests.benchmarks.report import Limits
+
+WINDOW = 24 * HOUR
+MUST_REACH = {PANDAS: at_least(12), POLARS: at_least(1.3), DUCKDB: at_least(1.0), PYTHON: None}
+
+
+def test_raw_lines_to_features(
+    benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes
+) -> None:
+    handler = HandlerRun(lake.root, lake.end)
+    handler.run()
+    assert handler.answer["lines"]["accepted"] == lake.lines
+    ours = select_window(handler.rows, "24h")
+    for peer in PEERS:
+        check_equal(ours, peer.to_frame(peer.compute(lake.files)), peer.name)
+    race = run_race(
+        benchmark,
+        Contestant("handler", handler.run, handler.forget_everything),
+        *(Contestant(peer.name, lambda peer=peer: peer.compute(lake.files)) for peer in PEERS),  # type: ignore[misc]
+        rounds=sizes.rounds,
+    )
+    for peer in PEERS:
+        collected.figures.append(
+            Figure(
+                f"raw lines to features, {lake.lines:,} lines, against {peer.name}",
+                MUST_REACH[peer],
+                race.ratio(peer.name, "handler"),
+                "x",
+                race.rounds,
+                describe({name: race.median_of(name) for name in (peer.name, "handler")}),
+            )
+        )
+
+
+def test_feature_stage(benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes) -> None:
+    spec = FeatureSpec.load()
+    readings = _parse(lake, spec)
+    series = split_into_series(readings)
+
+    def run_ours() -> pl.DataFrame:
+        return compute_features(unite_tiles(build_tiles(readings, spec)), [lake.end], spec)
+
+    theirs = tsflex_to_frame(compute_with_tsflex(series, lake.end, WINDOW))
+    check_equal(select_window(run_ours(), "24h"), theirs, "tsflex")
+    race = run_race(
+        benchmark,
+        Contestant("handler", run_ours),
+        Contestant("tsflex", lambda: compute_with_tsflex(series, lake.end, WINDOW)),
+        rounds=sizes.rounds,
+    )
+    times = describe({name: race.median_of(name) for name in ("tsflex", "handler")})
+    collected.figures.append(
+        Figure(
+            f"parsed arrays to features, {lake.lines:,} lines, against tsflex",
+            None,
+            race.ratio("tsflex", "handler"),
+            "x",
+            race.rounds,
+            f"{times}; ours builds tiles, three windows and a correlation, tsflex one window",
+        )
+    )
+
+
+def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
+    store = Lake.open(lake.root.resolve().as_uri())
+    hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
+    listings, _ = store.list_partitions(hours)
+    return pl.concat(
+        parse_batch(batch, spec, hour).readings
+        for hour in sorted(hours)
+        for batch in store.read_batches(listings[hour])
+    )
+
+
+def test_bad_lines_cost_little(
+    benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes, work_folder: Path
+) -> None:
+    spoiled = generate_lake(
+        work_folder / "spoiled",
+        Fleet(sizes.machines),
+        sizes.lines,
+        lines_a_file=sizes.lines_a_file,
+        bad_every=1000 if sizes.lines_a_file >= 10_000 else 100,
+    )
+    clean, handler = HandlerRun(lake.root, lake.end), HandlerRun(spoiled.root, spoiled.end)
+    clean.forget_everything()
+    clean.run()
+    handler.run()
+    assert sum(handler.answer["lines"]["rejected"].values()) == spoiled.bad_lines > 0
+    assert handler.rows.equals(clean.rows)
+    race = run_race(
+        benchmark,
+        Contestant("with bad lines", handler.run, handler.forget_everything),
+        Contestant("clean", clean.run, clean.forget_everything),
+        rounds=sizes.rounds,
+    )
+    collected.figures.append(
+        Figure(
+            f"the same with {spoiled.bad_lines / spoiled.lines:.1%} bad lines in every file, against the clean run",
+            at_least(0.7),
+            race.ratio("clean", "with bad lines"),
+            "x",
+            race.rounds,
+            describe({name: race.median_of(name) for name in ("clean", "with bad lines")}),
+        )
+    )
+
+
+def test_limits_of_the_machine(
+    benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes
+) -> None:
+    handler = HandlerRun(lake.root, lake.end)
+    schema = {"machine_id": pl.String, "timestamp_utc": pl.String, **dict.fromkeys(READINGS, pl.Float64)}
+    contents = [path.read_bytes() for path in lake.files]
+    race = run_race(
+        benchmark,
+        Contestant("handler", handler.run, handler.forget_everything),
+        Contestant("disk", lambda: _read_all(lake.files), lambda: _drop_from_cache(lake.files)),
+        Contestant("cache", lambda: _read_all(lake.files)),
+        Contestant("polars", lambda: [pl.read_ndjson(data, schema=schema) for data in contents]),
+        Contestant("duckdb", lambda: DUCKDB.compute(lake.files)),
+        Contestant("orjson", lambda: _load_each(contents)),
+        rounds=sizes.rounds,
+    )
+    rates = {name: lake.size / 1e6 / race.median_of(name) for name in race.seconds}
+    collected.limits = Limits(**rates)
+
+
+def _read_all(files: Sequence[Path]) -> None:
+    for path in files:
+        path.read_bytes()
+
+
+def _drop_from_cache(files: Sequence[Path]) -> None:
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _load_each(contents: Sequence[bytes]) -> None:
+    for data in contents:
+        for line in data.splitlines():
+            orjson.loads(line)
