@@ -5,12 +5,12 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -20,7 +20,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from handler.errors import ConfigurationError, LakeError
 
 RAW: Final = "raw"
-BATCH_BYTES: Final = 64 * 2**20
+BATCH_BYTES: Final = 32 * 2**20
 """How many raw bytes, as stored, are held at a time."""
 
 _REQUESTS_IN_FLIGHT: Final = 128
@@ -159,7 +159,7 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
-        return asyncio.run(self._list_partitions(sorted(set(hours))))
+        return _run(self._list_partitions(sorted(set(hours))))
 
     async def _list_partitions(self, hours: Sequence[datetime]) -> tuple[dict[datetime, Listing], dict[str, int]]:
         paths = {hour: f"{RAW}/{partition_path(hour)}" for hour in hours}
@@ -228,7 +228,7 @@ class Lake:
             its content says what the problem is.
         """
         for batch in _split_by_size(listing.objects, batch_bytes):
-            yield asyncio.run(_gather(self._read_raw, [item.key for item in batch]))
+            yield _run(_gather(self._read_raw, [item.key for item in batch]))
 
     async def _read_raw(self, key: str) -> RawContent:
         data = await self._get(key)
@@ -249,7 +249,7 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
-        return asyncio.run(_gather(self._get, list(keys)))
+        return _run(_gather(self._get, list(keys)))
 
     def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
@@ -259,7 +259,7 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
-        return asyncio.run(_gather(self._get_tail, list(keys)))
+        return _run(_gather(self._get_tail, list(keys)))
 
     async def _get(self, key: str) -> bytes | None:
         with _turning_store_errors(f"read {key}"):
@@ -285,7 +285,7 @@ class Lake:
         LakeError
             If the store refuses or does not answer; some of the objects may have been written.
         """
-        asyncio.run(_gather(self._put, list(files.items())))
+        _run(_gather(self._put, list(files.items())))
 
     async def _put(self, file: tuple[str, bytes]) -> None:
         key, data = file
@@ -312,6 +312,21 @@ def _explain(error: BaseException) -> str:
         if code in message:
             return f"{advice} ({message[:300]})"
     return message[:500] or type(error).__name__
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own.
+
+    Not ``asyncio.run``: taking back its handler of SIGINT writes out the task's result, megabytes of raw lines, for
+    the message of an exception that it then drops.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 async def _gather(work: Callable[[S], Awaitable[T]], items: Sequence[S]) -> list[T]:
