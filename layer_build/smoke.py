@@ -9,6 +9,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 AS_OF = datetime(2025, 10, 15, 10, tzinfo=UTC)
 
