@@ -30,6 +30,7 @@ _TASK: Final = "/var/task/"
 _OPT: Final = "/opt/"
 _FUNCTION_PACKAGE: Final = "handler"
 _KEPT: Final = ".py", ".toml"
+_LAYERS_KEPT: Final = 4
 Report = Callable[[str], object]
 
 
@@ -142,6 +143,7 @@ def build(order: Order, report: Report) -> dict[str, Any]:
         "pruned": dict(sorted(layer.saved.items(), key=lambda item: -item[1])),
         "distributions": describe_contents(layer.contents),
     }
+    _forget_old(layer_path.parent)
     _publish(order.out, layer_path, function_path, layer, manifest)
     report(f"wrote {LAYER} and {FUNCTION} to {order.out}")
     return manifest
@@ -246,6 +248,14 @@ def _find_finished(path: Path) -> Layer | None:
         return layer if hash_file(path) == layer.sha256 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _forget_old(newest: Path) -> None:
+    """Keep the layers built last, of those in the cache, and forget the others."""
+    os.utime(newest)
+    folders = sorted(newest.parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders[_LAYERS_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(out: Path, layer_path: Path, function_path: Path, layer: Layer, manifest: Mapping[str, Any]) -> None:

@@ -130,8 +130,8 @@ def test_handler_computes_features_in_the_real_runtime(unpacked: Unpacked, aws: 
         machine = item["machine_id"]["S"]
         item["created_timestamp"] = items[machine]["created_timestamp"]
         assert items[machine] == item
-    report = re.findall(r"Init Duration: ([\d.]+) ms", log.read_text())
-    assert report, log.read_text()[-3000:]
+    report = re.findall(r"INIT REPORT\(durationMs: ([\d.]+)\)", log.read_text())
+    assert len(report) == 1, log.read_text()[-3000:]
     assert 0 < peak < 1024 * 2**20
     print(f"\ninit: {float(report[0]):.0f} ms; peak memory: {peak / 2**20:.0f} MiB of 1024")
 

@@ -1,5 +1,6 @@
 import inspect
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_damaged_layer_in_the_cache_is_built_again(project: Path, capsys: pytest
     assert run(project) == 0
     assert "took the layer from the cache" not in capsys.readouterr().out
     assert hash_file(project / "out" / "pandas_layer.zip") == before
+
+
+def test_cache_keeps_the_last_four_layers(project: Path) -> None:
+    layers = project / "cache" / "layers"
+    for k in range(6):
+        (layers / f"old-{k}").mkdir(parents=True)
+        os.utime(layers / f"old-{k}", (k, k))
+    assert run(project) == 0
+    names = sorted(folder.name for folder in layers.iterdir())
+    assert names[1:] == ["old-3", "old-4", "old-5"]
+    assert len(names) == 4
 
 
 @pytest.mark.parametrize(
