@@ -7,7 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_STAGES = ("unpacked", "pruned", "stripped", "emptied", "bytecode", "size")
+_STAGES = {
+    "unpacked": "unpacked",
+    "pruned": "pruned",
+    "stripped": "stripped",
+    "emptied": "docstrings",
+    "bytecode": "bytecode",
+    "size": "in the layer",
+}
+_FULL_WIDTH = 120
 
 
 @contextmanager
@@ -27,15 +35,16 @@ def show_progress(console: Console) -> Iterator[Callable[[str], object]]:
 
 def show_sizes(console: Console, manifest: Mapping[str, Any]) -> None:
     """Show each distribution's bytes before and after, and the total against Lambda's limit."""
+    stages = list(_STAGES) if console.width >= _FULL_WIDTH else ["unpacked", "size"]
     table = Table("distribution", title=f"Bytes in the layer for {manifest['target']['arch']}", title_justify="left")
-    for heading in ("unpacked", "pruned", "stripped", "docstrings", "bytecode", "in the layer"):
-        table.add_column(heading, justify="right")
+    for stage in stages:
+        table.add_column(_STAGES[stage], justify="right")
     rows = sorted(manifest["distributions"], key=lambda row: -row["size"])
     for row in rows:
-        table.add_row(f"{row['name']} {row['version']}", *(_sign(stage, row[stage]) for stage in _STAGES))
+        table.add_row(f"{row['name']} {row['version']}", *(_sign(stage, row[stage]) for stage in stages))
     table.add_section()
-    table.add_row("layer", *(_sign(stage, sum(row[stage] for row in rows)) for stage in _STAGES), style="bold")
-    table.add_row("function", *[""] * 5, f"{manifest['function']['unpacked']:,}")
+    table.add_row("layer", *(_sign(stage, sum(row[stage] for row in rows)) for stage in stages), style="bold")
+    table.add_row("function", *[""] * (len(stages) - 1), f"{manifest['function']['unpacked']:,}")
     console.print(table)
     limit, left = manifest["limit"]["unpacked"], manifest["limit"]["left"]
     console.print(
