@@ -11,9 +11,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIPENV := .tools/bin/pipenv
 READY := .venv/.ready
+RUNTIME := .tools/runtime/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check format lock clean
+.PHONY: help setup run build test bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,7 +24,10 @@ setup: $(READY)  ## Install everything into .venv (the other commands do it by t
 run: $(READY)  ## Simulate a plant and compute its features; then look into local-lake/
 	@$(BIN)/python -m local $(ARGS)
 
-test: check  ## Check the code and run every test
+build: $(READY)  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
+	@$(BIN)/python -m layer_build $(ARGS)
+
+test: check $(RUNTIME)  ## Check the code and run every test
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (ARGS="--lines 5000000 --big")
@@ -42,7 +46,7 @@ lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock the
 	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .tools local-lake .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools local-lake lambda_artifacts .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(PIPENV): scripts/pipenv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -54,3 +58,7 @@ $(READY): Pipfile.lock $(PIPENV)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
+
+$(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt $(READY)
+	@$(BIN)/python scripts/runtime.py
+	@mkdir -p $(@D) && touch $@

@@ -1,7 +1,8 @@
 """Lock what the project installs, by hash and without naming a registry: ``make lock``.
 
-``Pipfile.lock`` holds the project's packages; ``scripts/pipenv.txt`` the pipenv that installs them. Where packages
-come from is pip's own configuration on each machine, so neither file says it.
+``Pipfile.lock`` holds the project's packages; ``scripts/pipenv.txt`` the pipenv that installs them;
+``scripts/runtime.txt`` what stands in for AWS's own runtime in tests, ``scripts/emulator.txt`` the package that brings
+AWS's emulator. Where packages come from is pip's own configuration on each machine, so no file says it.
 """
 
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "Pipfile.lock"
 BOOTSTRAP = ROOT / "scripts" / "pipenv.txt"
+RUNTIME = ROOT / "scripts" / "runtime.txt"
+EMULATOR = ROOT / "scripts" / "emulator.txt"
 CATEGORIES = "packages layer dev-packages benchmarks"
 
 
@@ -27,17 +30,25 @@ def lock_packages(pipenv: str) -> None:
     LOCK.write_text(json.dumps(document, indent=4, sort_keys=True) + "\n")
 
 
-def lock_pipenv(python: str, version: str) -> None:
-    """Resolve one release of pipenv with all it needs."""
+def lock_apart(python: str, path: Path, *requirements: str, alone: bool = False) -> None:
+    """Resolve some requirements, with all they need unless ``alone``, into a file of their own."""
     command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    report = subprocess.run([*command, f"pipenv=={version}"], check=True, capture_output=True, text=True)  # noqa: S603
-    lines = [f"# pipenv {version} and what it needs; made by `make lock`"]
+    command += ["--only-binary=:all:", *(["--no-deps"] if alone else []), *requirements]
+    report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own tool
+    lines = [f"# {', '.join(requirements)}{'' if alone else ' and what it needs'}; made by `make lock`"]
     for item in sorted(json.loads(report.stdout)["install"], key=lambda item: str(item["metadata"]["name"])):
         digest = item["download_info"]["archive_info"]["hashes"]["sha256"]
         lines.append(f"{item['metadata']['name']}=={item['metadata']['version']} --hash=sha256:{digest}")
-    BOOTSTRAP.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def read_locked_version(name: str) -> str:
+    """Read which release of a package the project uses."""
+    return str(json.loads(LOCK.read_text())["default"][name]["version"])
 
 
 if __name__ == "__main__":
-    lock_pipenv(sys.executable, sys.argv[2])
+    lock_apart(sys.executable, BOOTSTRAP, f"pipenv=={sys.argv[2]}")
     lock_packages(sys.argv[1])
+    lock_apart(sys.executable, RUNTIME, "awslambdaric", f"boto3{read_locked_version('boto3')}")
+    lock_apart(sys.executable, EMULATOR, "aws-sam-cli", alone=True)

@@ -1,0 +1,76 @@
+"""The command line of the layer's build: ``pipenv run build``, or ``make build``."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from layer_build.build import Order, build
+from layer_build.errors import LayerBuildError
+from layer_build.show import explain_sizes, show_progress, show_sizes
+from layer_build.target import TARGETS
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_WIDTH: Final = 160
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status: 0, or the error's own (see :mod:`layer_build.errors`)."""
+    options = _parse(arguments)
+    console = Console(stderr=options.json, width=None if sys.stdout.isatty() else _WIDTH)
+    order = Order(
+        root=options.root,
+        out=options.out,
+        cache=options.cache,
+        target=TARGETS[options.arch],
+        strip=options.strip,
+        fresh=options.fresh,
+    )
+    try:
+        with show_progress(console) as report:
+            manifest = build(order, report)
+    except LayerBuildError as error:
+        print(f"layer_build: {error}", file=sys.stderr)
+        return error.exit_status
+    except OSError as error:
+        print(f"layer_build: {error.strerror}: {error.filename}", file=sys.stderr)
+        return LayerBuildError.exit_status
+    show_sizes(console, manifest)
+    if options.explain:
+        explain_sizes(console, manifest)
+    if options.json:
+        print(json.dumps(manifest))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="layer_build", description="Build the Lambda layer and the function's package, and check that they work."
+    )
+    parser.add_argument("--arch", choices=sorted(TARGETS), default="x86_64", help="the function's (default: x86_64)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("lambda_artifacts"), metavar="DIR", help="default: ./lambda_artifacts"
+    )
+    parser.add_argument("--no-strip", dest="strip", action="store_false", help="keep the libraries' symbols")
+    parser.add_argument("--explain", action="store_true", help="show what was pruned and why, and the wheels")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON, all else on stderr")
+    parser.add_argument("--fresh", action="store_true", help="build the layer again though nothing changed")
+    parser.add_argument(
+        "--cache", type=Path, default=_find_cache(), metavar="DIR", help="for wheels and layers (default: %(default)s)"
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="the project (default: this one)")
+    return parser.parse_args(arguments)
+
+
+def _find_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "feature-pipeline"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

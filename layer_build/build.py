@@ -1,0 +1,271 @@
+"""The stages in their order: lock → wheels → unpack → prune → strip → docstrings → bytecode → archive → check."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from layer_build.archive import write_archive, write_text
+from layer_build.bytecode import compile_files
+from layer_build.check import check_libraries, check_size, check_smoke
+from layer_build.docstrings import empty_docstrings
+from layer_build.errors import WheelError
+from layer_build.lock import Requirement, read_lock
+from layer_build.manifest import Content, describe_contents, describe_layer
+from layer_build.prune import prune_files
+from layer_build.strip import strip_files
+from layer_build.target import LAYER_PREFIX, MARGIN, UNPACKED_LIMIT, Target
+from layer_build.unpack import Distribution, unpack_wheel
+from layer_build.wheels import Wheel, WheelCache, fetch_wheels, hash_file
+
+LAYER: Final = "pandas_layer.zip"
+FUNCTION: Final = "processing_lambda.zip"
+_TASK: Final = "/var/task/"
+_OPT: Final = "/opt/"
+_FUNCTION_PACKAGE: Final = "handler"
+_KEPT: Final = ".py", ".toml"
+_LAYERS_KEPT: Final = 4
+Report = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to build, and where.
+
+    Attributes
+    ----------
+    root
+        The project: ``Pipfile.lock`` and ``handler/`` are read there.
+    out
+        The folder for the zips and what lies beside them.
+    cache
+        The folder for wheels and finished layers.
+    target
+        The architecture.
+    strip
+        Whether to strip libraries.
+    fresh
+        Whether to build a layer again that is already in the cache.
+    """
+
+    root: Path
+    out: Path
+    cache: Path
+    target: Target
+    strip: bool = True
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A finished layer.
+
+    Attributes
+    ----------
+    sha256
+        The zip's.
+    contents
+        The distributions.
+    saved
+        Bytes that pruning took, by reason.
+    libraries
+        How many ELF files were checked.
+    """
+
+    sha256: str
+    contents: tuple[Content, ...]
+    saved: Mapping[str, int]
+    libraries: int
+
+    @property
+    def size(self) -> int:
+        """Unpacked bytes."""
+        return sum(content.size for content in self.contents)
+
+
+def build(order: Order, report: Report) -> dict[str, Any]:
+    """Build the layer and the function's package, check them, and write what lies beside them.
+
+    Parameters
+    ----------
+    order
+        What to build.
+    report
+        Told of each step.
+
+    Returns
+    -------
+    dict
+        The manifest, as it was written.
+
+    Raises
+    ------
+    LayerBuildError
+        Of the kind that says what is wrong. Zips of an earlier build are then gone or as they were, never half new.
+    """
+    requirements = read_lock(order.root / "Pipfile.lock", order.target)
+    report(f"read {len(requirements)} locked releases")
+    layer_path = order.cache / "layers" / _fingerprint(order, requirements) / LAYER
+    layer = None if order.fresh else _find_finished(layer_path)
+    if layer is None:
+        wheels = fetch_wheels(requirements, order.target, WheelCache(order.cache / "wheels"), report=report)
+        layer = _build_layer(order, wheels, layer_path, report)
+    else:
+        report(f"took the layer from the cache: nothing in it changed ({layer.sha256[:12]})")
+    function = collect_function(order.root)
+    function_path = layer_path.with_name(FUNCTION)
+    function_digest = write_archive(function_path, function)
+    report(f"packed {_FUNCTION_PACKAGE}/: {len(function)} files")
+    function_size = sum(map(len, function.values()))
+    check_size(layer.size, function_size)
+    ran = order.target.linux == platform.machine()
+    if ran:
+        _check_once(order, (layer_path, function_path), (layer.sha256, function_digest), report)
+    else:
+        report(f"{order.target.arch} cannot run on this machine ({platform.machine()}): checked statically only")
+    manifest = {
+        "target": {"arch": order.target.arch, "python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        "layer": {"file": LAYER, "sha256": layer.sha256, "zipped": layer_path.stat().st_size, "unpacked": layer.size},
+        "function": {
+            "file": FUNCTION,
+            "sha256": function_digest,
+            "zipped": function_path.stat().st_size,
+            "unpacked": function_size,
+        },
+        "limit": {"unpacked": UNPACKED_LIMIT, "margin": MARGIN, "left": UNPACKED_LIMIT - layer.size - function_size},
+        "checked": {"libraries": layer.libraries, "smoke": ran},
+        "pruned": dict(sorted(layer.saved.items(), key=lambda item: -item[1])),
+        "distributions": describe_contents(layer.contents),
+    }
+    _forget_old(layer_path.parent)
+    _publish(order.out, layer_path, function_path, layer, manifest)
+    report(f"wrote {LAYER} and {FUNCTION} to {order.out}")
+    return manifest
+
+
+def collect_function(root: Path) -> dict[str, bytes]:
+    """Collect the function's own package, with bytecode and its docstrings, by path in its zip.
+
+    Raises
+    ------
+    WheelError
+        If there is no package.
+    """
+    sources = sorted(path for path in (root / _FUNCTION_PACKAGE).rglob("*") if path.suffix in _KEPT)
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sources}
+    if f"{_FUNCTION_PACKAGE}/__init__.py" not in files:
+        raise WheelError(f"there is no package {_FUNCTION_PACKAGE}/ in {root}; run the build in the project's folder")
+    return files | compile_files(files, _TASK)
+
+
+def _build_layer(order: Order, wheels: Sequence[Wheel], path: Path, report: Report) -> Layer:
+    files: dict[str, bytes] = {}
+    saved: dict[str, int] = {}
+    contents = []
+    for wheel in wheels:
+        built, content, taken = _build_distribution(order, wheel)
+        for place in sorted(files.keys() & built.keys()):
+            raise WheelError(f"{wheel.path.name} holds {place}, and so does another locked wheel")
+        files |= built
+        contents.append(content)
+        for reason, size in taken.items():
+            saved[reason] = saved.get(reason, 0) + size
+        report(f"{content.name} {content.version}: {content.unpacked:,} bytes unpacked, {content.size:,} in the layer")
+    libraries = check_libraries(files, order.target)
+    report(f"checked {libraries} libraries for {order.target}")
+    check_size(sum(map(len, files.values())), 0)
+    digest = write_archive(path, {LAYER_PREFIX + place: data for place, data in files.items()})
+    layer = Layer(digest, tuple(contents), saved, libraries)
+    write_text(path.with_suffix(".json"), json.dumps(asdict(layer)))
+    report(f"packed the layer: {len(files):,} files")
+    return layer
+
+
+def _build_distribution(order: Order, wheel: Wheel) -> tuple[dict[str, bytes], Content, Mapping[str, int]]:
+    unpacked = unpack_wheel(wheel.path)
+    pruned = prune_files(unpacked.files)
+    stripped = strip_files(pruned.files) if order.strip else dict(pruned.files)
+    emptied = empty_docstrings(stripped)
+    bytecode = compile_files(emptied, _OPT + LAYER_PREFIX, jobs=os.cpu_count() or 1)
+    content = _measure(unpacked, wheel, pruned.files, stripped, emptied, bytecode)
+    return emptied | bytecode, content, pruned.saved
+
+
+def _measure(unpacked: Distribution, wheel: Wheel, *stages: Mapping[str, bytes]) -> Content:
+    pruned, stripped, emptied, bytecode = (sum(map(len, files.values())) for files in stages)
+    return Content(
+        name=unpacked.name,
+        version=unpacked.version,
+        licence=unpacked.licence,
+        wheel=wheel.path.name,
+        sha256=wheel.sha256,
+        unpacked=unpacked.size,
+        pruned=unpacked.size - pruned,
+        stripped=pruned - stripped,
+        emptied=stripped - emptied,
+        bytecode=bytecode,
+        size=emptied + bytecode,
+    )
+
+
+def _check_once(order: Order, zips: tuple[Path, Path], digests: tuple[str, str], report: Report) -> None:
+    """Run the smoke test, unless these very bytes, under this very test, passed it on this machine before."""
+    mark = zips[0].with_name(f"passed-{'-'.join(digest[:32] for digest in digests)}")
+    if mark.exists() and not order.fresh:
+        report("these very zips ran in an isolated Python before: not run again (--fresh does)")
+        return
+    answer = check_smoke(*zips)
+    mark.touch()
+    report(f"ran everything once in an isolated Python, from {answer['modules']} compiled modules")
+
+
+def _fingerprint(order: Order, requirements: Sequence[Requirement]) -> str:
+    """Digest everything that a layer's bytes depend on: the lock, the target, the options, this package, Python."""
+    recipe = sorted(Path(__file__).parent.glob("*.py"))
+    parts = [
+        [asdict(requirement) for requirement in requirements],
+        asdict(order.target),
+        order.strip,
+        platform.python_version(),
+        zlib.ZLIB_RUNTIME_VERSION,
+        {path.name: hash_file(path) for path in recipe},
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _find_finished(path: Path) -> Layer | None:
+    """Find a layer that was built of the same things before; one that was damaged since is as if absent."""
+    try:
+        found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        contents = tuple(Content(**content) for content in found["contents"])
+        layer = Layer(found["sha256"], contents, found["saved"], found["libraries"])
+        return layer if hash_file(path) == layer.sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _forget_old(newest: Path) -> None:
+    """Keep the layers built last, of those in the cache, and forget the others."""
+    os.utime(newest)
+    folders = sorted(newest.parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders[_LAYERS_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(out: Path, layer_path: Path, function_path: Path, layer: Layer, manifest: Mapping[str, Any]) -> None:
+    """Put the checked zips, and what describes them, into the folder that was asked for."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path, key in ((layer_path, "layer"), (function_path, "function")):
+        partial = out / f".{path.name}.partial"
+        shutil.copyfile(path, partial)
+        partial.replace(out / path.name)
+        write_text(out / f"{path.name}.sha256", f"{manifest[key]['sha256']}  {path.name}\n")
+    bill = describe_layer(layer.contents, layer.sha256)
+    write_text(out / "pandas_layer.cdx.json", json.dumps(bill, indent=2) + "\n")
+    write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")

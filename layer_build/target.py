@@ -1,0 +1,62 @@
+"""What the layer is built for: AWS's python3.11 runtime on Amazon Linux 2, and its limits."""
+
+from dataclasses import dataclass
+from typing import Final
+
+PYTHON: Final = (3, 11)
+GLIBC: Final = (2, 26)
+"""The runtime's C library: a wheel for a newer one does not load there."""
+UNPACKED_LIMIT: Final = 262_144_000
+"""Bytes that Lambda unpacks at most, all layers and the function together."""
+MARGIN: Final = 5_000_000
+"""Bytes of the limit that a build leaves free, for a function that grows and a second small layer."""
+LAYER_PREFIX: Final = "python/"
+"""Where Lambda looks for modules in a layer; unpacked it is ``/opt/python/``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One architecture of Lambda.
+
+    Attributes
+    ----------
+    arch
+        Lambda's name of it.
+    linux
+        Linux's name, as in the tags of wheels.
+    elf_machine
+        ELF's name, as pyelftools says it.
+    oldest_glibc
+        The minor version of the oldest glibc that manylinux knows for this architecture.
+    """
+
+    arch: str
+    linux: str
+    elf_machine: str
+    oldest_glibc: int
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platform tags that load there, best first.
+
+        Examples
+        --------
+        >>> TARGETS["arm64"].platforms[0], TARGETS["arm64"].platforms[-1]
+        ('manylinux_2_26_aarch64', 'manylinux2014_aarch64')
+        """
+        legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+        tags = []
+        for minor in range(GLIBC[1], self.oldest_glibc - 1, -1):
+            tags.append(f"manylinux_{GLIBC[0]}_{minor}_{self.linux}")
+            if minor in legacy:
+                tags.append(f"{legacy[minor]}_{self.linux}")
+        return tuple(tags)
+
+    def __str__(self) -> str:
+        return f"cp{PYTHON[0]}{PYTHON[1]}, {self.linux}, glibc {GLIBC[0]}.{GLIBC[1]}"
+
+
+TARGETS: Final = {
+    "x86_64": Target("x86_64", "x86_64", "EM_X86_64", 5),
+    "arm64": Target("arm64", "aarch64", "EM_AARCH64", 17),
+}

@@ -1,0 +1,163 @@
+import ast
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from layer_build.docstrings import empty_source
+from layer_build.lock import read_lock
+from layer_build.target import TARGETS
+from layer_build.wheels import WheelCache, hash_file
+from tests.runtime.conftest import MACHINE_ARCH, ROOT, Built, Unpacked, run_build
+
+BUDGET = 245_000_000
+ARTIFACTS = ("pandas_layer.zip", "processing_lambda.zip", "manifest.json", "pandas_layer.cdx.json")
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null"}
+
+
+def test_layer_and_function_fit_with_bytecode_included(first: Built) -> None:
+    sizes = 0
+    for name in ("pandas_layer.zip", "processing_lambda.zip"):
+        with zipfile.ZipFile(first.out / name) as archive:
+            sizes += sum(info.file_size for info in archive.infolist())
+            assert any(info.filename.endswith(".cpython-311.pyc") for info in archive.infolist())
+    assert sizes == first.manifest["layer"]["unpacked"] + first.manifest["function"]["unpacked"]
+    assert sizes <= BUDGET
+    print(f"\nunpacked: {sizes:,} bytes; first build: {first.seconds:.1f} s")
+
+
+def test_smoke_test_ran_in_the_first_build(first: Built) -> None:
+    assert first.manifest["checked"]["libraries"] > 50
+    assert first.manifest["checked"]["smoke"]
+    assert "ran everything once in an isolated Python" in first.log
+
+
+def test_second_build_downloads_nothing_and_takes_under_a_fifth(first: Built, cache: Path, tmp_path: Path) -> None:
+    second = run_build(tmp_path, cache, "--arch", MACHINE_ARCH, env=OFFLINE)
+    print(f"\nfirst build: {first.seconds:.1f} s, second: {second.seconds:.1f} s")
+    assert "downloading" not in second.log
+    assert second.seconds < first.seconds / 5
+    for name in ARTIFACTS:
+        assert hash_file(second.out / name) == hash_file(first.out / name), name
+
+
+def test_build_from_the_wheels_again_elsewhere_gives_the_same_bytes(first: Built, cache: Path, tmp_path: Path) -> None:
+    """Another folder, user name, home, time zone and hash seed; offline, from the wheels alone."""
+    root = tmp_path / "another place"
+    for package in ("handler", "layer_build"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Pipfile.lock", root)
+    for path in root.rglob("*"):
+        path.touch()
+    another = {"PYTHONHASHSEED": "42", "TZ": "Asia/Tokyo", "USER": "another", "HOME": str(tmp_path), "LC_ALL": "C"}
+    again = run_build(tmp_path / "out", cache, "--arch", MACHINE_ARCH, "--fresh", root=root, env=OFFLINE | another)
+    assert "downloading" not in again.log
+    for name in ARTIFACTS:
+        assert hash_file(again.out / name) == hash_file(first.out / name), name
+
+
+def test_other_architecture_is_built_and_checked_statically(cache: Path, tmp_path: Path) -> None:
+    other = run_build(tmp_path, cache, "--arch", {"x86_64": "arm64", "arm64": "x86_64"}[MACHINE_ARCH])
+    assert other.manifest["checked"]["libraries"] > 50
+    assert not other.manifest["checked"]["smoke"]
+    assert "checked statically only" in other.log
+    total = other.manifest["layer"]["unpacked"] + other.manifest["function"]["unpacked"]
+    assert total <= BUDGET
+    print(f"\n{other.manifest['target']['arch']}: {total:,} bytes unpacked")
+
+
+def test_artifacts_are_described_beside_them(first: Built) -> None:
+    for name in ("pandas_layer.zip", "processing_lambda.zip"):
+        digest = hash_file(first.out / name)
+        assert (first.out / f"{name}.sha256").read_text() == f"{digest}  {name}\n"
+    bill = json.loads((first.out / "pandas_layer.cdx.json").read_text())
+    locked = read_lock(ROOT / "Pipfile.lock", TARGETS[MACHINE_ARCH])
+    assert {component["purl"] for component in bill["components"]} == {
+        f"pkg:pypi/{item.name}@{item.version}" for item in locked
+    }
+    assert all(component["licenses"] for component in bill["components"])
+
+
+def test_no_path_of_the_build_is_inside(first: Built) -> None:
+    marks = [str(ROOT).encode(), str(first.out).encode(), str(Path.home()).encode() + b"/"]
+    for name in ("pandas_layer.zip", "processing_lambda.zip"):
+        with zipfile.ZipFile(first.out / name) as archive:
+            for info in archive.infolist():
+                if info.filename.endswith((".pyc", ".json", ".toml")):
+                    data = archive.read(info)
+                    assert not any(mark in data for mark in marks), info.filename
+
+
+def test_function_zip_holds_the_handler_alone(first: Built) -> None:
+    with zipfile.ZipFile(first.out / "processing_lambda.zip") as archive:
+        names = archive.namelist()
+    assert {name.partition("/")[0] for name in names} == {"handler"}
+    assert "handler/features.toml" in names
+    assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").glob("*.py")))
+
+
+def test_sources_differ_from_the_wheels_in_docstrings_only(first: Built, cache: Path) -> None:
+    """Every module of pandas and polars, parsed: the same code on the same lines."""
+    found = {item.name: item for item in read_lock(ROOT / "Pipfile.lock", TARGETS[MACHINE_ARCH])}
+    for name in ("polars", "pandas"):
+        wheel = WheelCache(cache / "wheels").find(found[name], TARGETS[MACHINE_ARCH])
+        assert wheel is not None
+        with zipfile.ZipFile(wheel.path) as original, zipfile.ZipFile(first.out / "pandas_layer.zip") as layer:
+            modules = [path for path in original.namelist() if f"python/{path}" in layer.NameToInfo]
+            modules = [path for path in modules if path.endswith(".py")]
+            assert len(modules) > 150
+            for path in modules:
+                source, shipped = original.read(path), layer.read(f"python/{path}")
+                assert shipped == empty_source(source)
+                assert _dump_without_docstrings(shipped) == _dump_without_docstrings(source), path
+
+
+def _dump_without_docstrings(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    rows = [(type(node).__name__, getattr(node, "lineno", 0)) for node in ast.walk(tree)]
+    return ast.dump(tree) + repr(rows)
+
+
+IMPORT = """
+import sys, time
+sys.path[:0] = sys.argv[1:]
+start = time.perf_counter()
+import handler.app
+print(time.perf_counter() - start)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layer's libraries are Linux's")
+def test_bytecode_makes_the_first_import_faster(unpacked: Unpacked, tmp_path: Path) -> None:
+    """Seven imports each, taken in turn, each in a new process: medians."""
+    bare = tmp_path / "layer"
+    shutil.copytree(unpacked.layer, bare, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__"))
+    assert not list(bare.rglob("*.pyc"))
+    seconds: dict[Path, list[float]] = {unpacked.layer: [], bare: []}
+    for turn in range(8):
+        for layer, taken in seconds.items():
+            command = [sys.executable, "-I", "-S", "-B", "-c", IMPORT, str(unpacked.function), str(layer)]
+            result = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+            if turn:  # the first only fills the page cache
+                taken.append(float(result.stdout))
+    with_bytecode, without = (statistics.median(taken) for taken in seconds.values())
+    print(f"\nimport of the handler: {with_bytecode:.3f} s with bytecode, {without:.3f} s without")
+    assert without >= 1.5 * with_bytecode
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
