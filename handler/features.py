@@ -223,7 +223,8 @@ def _statistics() -> dict[str, pl.Expr]:
     mean = low + spread * pl.col("value_centre")
     peak = pl.max_horizontal(low.abs(), high.abs())
     variance = divide(m2, n)
-    rms_per_peak = (divide(mean, peak) ** 2 + divide(spread, peak) ** 2 * variance).sqrt()
+    mean_per_peak = divide(low, peak) + divide(spread, peak) * pl.col("value_centre")
+    rms_per_peak = (mean_per_peak**2 + divide(spread, peak) ** 2 * variance).sqrt()
     time_span = (pl.col("time_max") - pl.col("time_min")).to_physical()
     slope = divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
     return {

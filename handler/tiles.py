@@ -203,16 +203,17 @@ def merge_moments(
         *(pl.col(f"{axis}_min").min() for axis in (x, y)),
         *(pl.col(f"{axis}_max").max() for axis in (x, y)),
     )
-    placed = rows.join(ends, on=by, suffix="_all", maintain_order="left").with_columns(
-        *(divide(_length(axis), _length(axis, "_all")).alias(f"{axis}_scale") for axis in (x, y)),
-        *(
-            divide(
-                (pl.col(f"{axis}_min") - pl.col(f"{axis}_min_all")).to_physical()
-                + _length(axis) * pl.col(f"{axis}_centre"),
-                _length(axis, "_all"),
+    placed = (
+        rows.join(ends, on=by, suffix="_all", maintain_order="left")
+        .with_columns(divide(_length(axis), _length(axis, "_all")).alias(f"{axis}_scale") for axis in (x, y))
+        .with_columns(
+            # each divided before they are added: a subnormal length times a centre is no position any more
+            (
+                divide((pl.col(f"{axis}_min") - pl.col(f"{axis}_min_all")).to_physical(), _length(axis, "_all"))
+                + pl.col(f"{axis}_scale") * pl.col(f"{axis}_centre")
             ).alias(f"{axis}_centre")
             for axis in (x, y)
-        ),
+        )
     )
     n = pl.col("n")
     in_groups = placed.group_by(by, maintain_order=True)

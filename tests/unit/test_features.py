@@ -88,6 +88,13 @@ def test_all_zero_has_an_rms_but_no_crest_factor() -> None:
     assert row["vibration_rms_std_1h"] == 0.0
 
 
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1.0, 200.0])
+def test_crest_factor_does_not_depend_on_the_unit(unit: float) -> None:
+    """Not even where the mean is too small for a double: half of 5e-324 is 0."""
+    row = rows_at(at(9), ("M1", at(8.1), None, 0.0), ("M1", at(8.6), None, unit))["M1"]
+    assert row["vibration_rms_crest_factor_1h"] == pytest.approx(2**0.5, rel=1e-14)
+
+
 def test_equal_times_have_no_slope() -> None:
     row = rows_at(at(9), ("M1", at(8.5), 1.0, None), ("M1", at(8.5), 2.0, None))["M1"]
     assert row["temperature_celsius_slope_per_hour_1h"] is None
