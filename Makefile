@@ -1,7 +1,7 @@
 # One command for each thing a person does. `make help` lists them.
 PYTHON ?= python3.11
 PIPENV_RELEASE := 2026.10.3
-CATEGORIES := packages layer dev-packages benchmarks
+CATEGORIES := packages layer dev-packages benchmarks infrastructure
 
 export PIPENV_VENV_IN_PROJECT := 1
 export PIPENV_IGNORE_VIRTUALENVS := 1
@@ -12,9 +12,10 @@ BIN := .venv/bin
 PIPENV := .tools/bin/pipenv
 READY := .venv/.ready
 RUNTIME := .tools/runtime/.ready
+TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test bench check format lock clean
+.PHONY: help setup run build test synth bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,8 +28,11 @@ run: $(READY)  ## Simulate a plant and compute its features; then look into loca
 build: $(READY)  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
 
-test: check $(RUNTIME)  ## Check the code and run every test
+test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test
 	$(BIN)/python -m pytest $(ARGS)
+
+synth: $(READY)  ## Write the deployment's Terraform JSON into synth/ and modules/, for review (ARGS=--check)
+	@$(BIN)/python scripts/synth.py $(ARGS)
 
 bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (ARGS="--lines 5000000 --big")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
@@ -46,7 +50,7 @@ lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock the
 	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .tools local-lake lambda_artifacts .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(PIPENV): scripts/pipenv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -57,6 +61,11 @@ $(PIPENV): scripts/pipenv.txt
 $(READY): Pipfile.lock $(PIPENV)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIPENV) sync --categories "$(CATEGORIES)"
+	@touch $@
+
+.tools/%/.ready: scripts/%.txt $(PIPENV)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
 $(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt $(READY)

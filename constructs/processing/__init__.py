@@ -1,0 +1,1 @@
+"""The deployed module: one construct a file, :mod:`processing.module` composes them."""

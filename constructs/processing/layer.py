@@ -1,0 +1,56 @@
+"""The layer: Polars, pandas and what the function imports besides, from the lake's own bucket."""
+
+from processing.artifact import Artifact
+from processing.bindings import (
+    Construct,
+    LambdaLayerVersion,
+    Precondition,
+    S3Object,
+    TerraformResourceLifecycle,
+)
+from processing.variables import Variables, or_null
+
+
+class PandasLayer(Construct):
+    """A layer version, uploaded under a key that holds its content's hash.
+
+    An unchanged zip changes nothing. A changed one makes a new object and a new version in one apply, and the old ones
+    are deleted after the function has left them.
+
+    Attributes
+    ----------
+    version
+        The ``aws_lambda_layer_version``.
+    """
+
+    def __init__(self, scope: Construct, variables: Variables, artifact: Artifact) -> None:
+        super().__init__(scope, "layer")
+        fits = Precondition(
+            condition=f'${{try(jsondecode(file("${{dirname({artifact.path[2:-1]})}}/manifest.json")).target.arch, '
+            "var.architecture) == var.architecture}",
+            error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
+            "${var.architecture}. Run `make build ARGS='--arch ${var.architecture}'`, or change the variable "
+            "architecture.",
+        )
+        upload = S3Object(
+            self,
+            "pandas_layer_zip",
+            bucket=variables.s3_bucket_name,
+            key=f"artifacts/{variables.project_name}/pandas_layer-{artifact.sha256}.zip",
+            source=artifact.path,
+            content_type="application/zip",
+            kms_key_id=or_null("kms_key_arn"),
+            lifecycle=TerraformResourceLifecycle(create_before_destroy=True, precondition=[artifact.exists, fits]),
+        )
+        self.version = LambdaLayerVersion(
+            self,
+            "pandas_layer",
+            layer_name=f"{variables.project_name}-pandas-layer",
+            description="Polars, pandas and what the processing function imports besides",
+            s3_bucket=upload.bucket,
+            s3_key=upload.key,
+            source_code_hash=artifact.base64sha256,
+            compatible_runtimes=["python3.11"],
+            compatible_architectures=[variables.architecture],
+            lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
+        )

@@ -1,0 +1,51 @@
+"""The whole deployment, composed: inputs, table, layer, function, schedule, watch, outputs."""
+
+from processing.artifact import Artifact
+from processing.bindings import Construct, TerraformOutput
+from processing.function import ProcessingFunction
+from processing.layer import PandasLayer
+from processing.schedule import ProcessingSchedule
+from processing.table import FeaturesTable
+from processing.variables import Variables
+from processing.watch import Watch
+
+
+class ProcessingModule(Construct):
+    """Everything that is deployed beside the bucket, without a provider and a backend.
+
+    Parameters
+    ----------
+    project_root
+        See :class:`processing.artifact.Artifact`.
+    """
+
+    def __init__(self, scope: Construct, id_: str = "module", *, project_root: str | None = None) -> None:
+        super().__init__(scope, id_)
+        variables = Variables(self)
+        layer_zip = Artifact(self, "pandas_layer_zip_path", project_root=project_root)
+        function_zip = Artifact(self, "lambda_source_path", project_root=project_root)
+
+        table = FeaturesTable(self, variables).table
+        layer = PandasLayer(self, variables, layer_zip).version
+        processing = ProcessingFunction(
+            self, variables, function_zip, layer_arn=layer.arn, table_name=table.name, table_arn=table.arn
+        )
+        function = processing.function
+        schedule = ProcessingSchedule(self, variables, function_arn=function.arn)
+        Watch(
+            self,
+            variables,
+            function_name=function.function_name,
+            undelivered=schedule.undelivered.name,
+            failures=processing.failures.name,
+        )
+        outputs = {
+            "processing_lambda_arn": (function.arn, "The function."),
+            "processing_lambda_function_name": (function.function_name, "The function's name, to invoke it by hand."),
+            "realtime_features_table_name": (table.name, "The table to read the newest features from."),
+            "realtime_features_table_arn": (table.arn, "The same, for a reader's policy."),
+            "pandas_layer_arn": (layer.arn, "The layer's version, for other functions."),
+            "processing_lambda_role_arn": (processing.role.arn, "The function's role, for a bucket's policy."),
+        }
+        for name, (value, description) in outputs.items():
+            TerraformOutput(self, name, value=value, description=description)

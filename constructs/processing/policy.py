@@ -1,0 +1,77 @@
+"""IAM policies as documents that can be read line by line in a review."""
+
+from collections.abc import Mapping, Sequence
+
+from processing.bindings import (
+    Construct,
+    DataAwsIamPolicyDocument,
+    DataAwsIamPolicyDocumentStatement,
+    DataAwsIamPolicyDocumentStatementCondition,
+    DataAwsIamPolicyDocumentStatementPrincipals,
+    IamRole,
+    IamRolePolicy,
+)
+from processing.variables import Variables, when
+
+
+def allow(
+    sid: str, actions: Sequence[str], resources: Sequence[str], *, like: Mapping[str, Sequence[str]] | None = None
+) -> DataAwsIamPolicyDocumentStatement:
+    """Allow some actions on some resources, where the request's keys are like these."""
+    return DataAwsIamPolicyDocumentStatement(
+        sid=sid,
+        effect="Allow",
+        actions=list(actions),
+        resources=list(resources),
+        condition=[
+            DataAwsIamPolicyDocumentStatementCondition(test="StringLike", variable=key, values=list(values))
+            for key, values in (like or {}).items()
+        ],
+    )
+
+
+def make_role(
+    scope: Construct,
+    id_: str,
+    name: str,
+    *,
+    service: str,
+    variables: Variables,
+    source_account: str | None = None,
+) -> IamRole:
+    """Make a role that one AWS service may assume, only on behalf of ``source_account`` where that is given."""
+    trust = DataAwsIamPolicyDocument(
+        scope,
+        f"{id_}_trust",
+        statement=[
+            DataAwsIamPolicyDocumentStatement(
+                effect="Allow",
+                actions=["sts:AssumeRole"],
+                principals=[DataAwsIamPolicyDocumentStatementPrincipals(type="Service", identifiers=[service])],
+                condition=[
+                    DataAwsIamPolicyDocumentStatementCondition(
+                        test="StringEquals", variable="aws:SourceAccount", values=[source_account]
+                    )
+                ]
+                if source_account
+                else [],
+            )
+        ],
+    )
+    return IamRole(scope, id_, name=name, assume_role_policy=trust.json, tags=variables.tags)
+
+
+def attach(
+    scope: Construct,
+    id_: str,
+    role: IamRole,
+    statements: Sequence[DataAwsIamPolicyDocumentStatement],
+    *,
+    only_when: str | None = None,
+) -> IamRolePolicy:
+    """Write statements into a role, as a policy of its own; only where a Terraform expression holds."""
+    document = DataAwsIamPolicyDocument(scope, f"{id_}_document", statement=list(statements))
+    policy = IamRolePolicy(scope, f"{id_}_policy", name=id_.replace("_", "-"), role=role.name, policy=document.json)
+    if only_when is not None:
+        policy.count = when(only_when)
+    return policy

@@ -1,0 +1,30 @@
+"""A dead-letter queue: where what could not be done is kept for a person to look at."""
+
+from typing import Final
+
+from processing.bindings import Construct, SqsQueue, Token
+from processing.variables import Variables, or_null
+
+_RETENTION_SECONDS: Final = 14 * 24 * 3600  # SQS keeps a message no longer
+
+
+class DeadLetterQueue(Construct):
+    """An encrypted queue that keeps messages as long as SQS can, 14 days.
+
+    Attributes
+    ----------
+    queue
+        The ``aws_sqs_queue``.
+    """
+
+    def __init__(self, scope: Construct, name: str, suffix: str, variables: Variables) -> None:
+        super().__init__(scope, f"{name}_queue")
+        self.queue = SqsQueue(
+            self,
+            name,
+            name=f"{variables.project_name}-{suffix}",
+            message_retention_seconds=_RETENTION_SECONDS,
+            sqs_managed_sse_enabled=Token.as_any('${var.kms_key_arn == "" ? true : null}'),
+            kms_master_key_id=or_null("kms_key_arn"),
+            tags=variables.tags,
+        )

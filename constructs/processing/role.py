@@ -1,0 +1,72 @@
+"""What the function may do: the calls its code makes, and nothing more."""
+
+from typing import Final
+
+from processing.bindings import Construct, DataAwsPartition, IamRolePolicy
+from processing.policy import allow, attach, make_role
+from processing.variables import Variables
+
+KEY_ACTIONS: Final = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey")
+_NETWORK_ACTIONS: Final = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+
+class ProcessingRole(Construct):
+    """The function's role.
+
+    It reads ``raw/`` and ``processed/``, writes ``processed/``, puts items into one table, writes one log group, and
+    sends failed events to one queue. It cannot write ``raw/``, delete anything, or see the rest of the bucket. With a
+    key or subnets of the user's own, it may use these as well.
+
+    Attributes
+    ----------
+    role
+        The ``aws_iam_role``.
+    policies
+        What must be there before the function is made and runs.
+    """
+
+    def __init__(
+        self, scope: Construct, variables: Variables, *, table_arn: str, log_group_arn: str, failures_arn: str
+    ) -> None:
+        super().__init__(scope, "role")
+        partition = DataAwsPartition(self, "current").partition
+        bucket = f"arn:{partition}:s3:::{variables.s3_bucket_name}"
+        self.role = make_role(
+            self,
+            "processing_lambda_role",
+            f"{variables.project_name}-processing-lambda-role",
+            service="lambda.amazonaws.com",
+            variables=variables,
+        )
+        statements = [
+            allow("ReadLake", ["s3:GetObject"], [f"{bucket}/raw/*", f"{bucket}/processed/*"]),
+            allow("WriteProcessed", ["s3:PutObject"], [f"{bucket}/processed/*"]),
+            allow("ListLake", ["s3:ListBucket"], [bucket], like={"s3:prefix": ["raw/*", "processed/*"]}),
+            allow("PutFeatures", ["dynamodb:PutItem"], [table_arn]),
+            allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+            allow("KeepFailedEvents", ["sqs:SendMessage"], [failures_arn]),
+        ]
+        self.policies: list[IamRolePolicy] = [
+            attach(self, "processing_lambda", self.role, statements),
+            attach(
+                self,
+                "processing_lambda_key",
+                self.role,
+                [allow("UseKey", KEY_ACTIONS, ["${var.kms_key_arn}"])],
+                only_when='var.kms_key_arn != ""',
+            ),
+            attach(
+                self,
+                "processing_lambda_network",
+                self.role,
+                [allow("UseSubnets", _NETWORK_ACTIONS, ["*"])],
+                only_when="length(var.subnet_ids) > 0",
+            ),
+        ]

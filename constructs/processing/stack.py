@@ -1,0 +1,51 @@
+"""The module as a CDKTF stack: with a provider, and a place for Terraform's state."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from processing.artifact import PROJECT_ROOT
+from processing.bindings import AwsProvider, Construct, LocalBackend, Node, S3Backend, TerraformElement, TerraformStack
+from processing.module import ProcessingModule
+
+AWS_PROVIDER: Final = {"source": "hashicorp/aws", "version": ">= 5.100.0, < 7.0.0"}
+
+
+class PlainStack(TerraformStack):
+    """A stack in which an element's address is its type and its construct's own id, wherever it stands in the tree.
+
+    Without it, cdktf would build addresses from the whole path and a hash. It also says which AWS providers the stack
+    works with, which are more than the one version that the bindings were made of.
+    """
+
+    def __init__(self, scope: Construct, id_: str) -> None:
+        self._addresses: dict[tuple[str, str], str] = {}
+        super().__init__(scope, id_)
+        self.add_override("terraform.required_providers.aws", AWS_PROVIDER)
+
+    def _allocate_logical_id(self, tf_element: Node | TerraformElement) -> str:
+        node = tf_element.node if isinstance(tf_element, TerraformElement) else tf_element
+        name, path = node.id, node.path
+        if self._addresses.setdefault((type(tf_element).__name__, name), path) != path:
+            raise ValueError(f"{path}: {type(tf_element).__name__}.{name} is an address already; give it another id")
+        return name
+
+
+class ProcessingStack(PlainStack):
+    """One deployment.
+
+    Parameters
+    ----------
+    state
+        Where Terraform keeps its state: ``bucket``, ``key`` and ``region`` of an S3 backend, which locks it. Without
+        it, the state is a file in the project's folder.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, state: Mapping[str, str] | None = None) -> None:
+        super().__init__(scope, id_)
+        AwsProvider(self, "aws")
+        if state:
+            S3Backend(self, bucket=state["bucket"], key=state["key"], region=state["region"], encrypt=True)
+            self.add_override("terraform.backend.s3.use_lockfile", True)  # noqa: FBT003 - jsii's own signature
+        else:
+            LocalBackend(self, path=f"../../../terraform.{id_}.tfstate")
+        ProcessingModule(self, project_root=PROJECT_ROOT)

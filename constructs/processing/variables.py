@@ -1,0 +1,226 @@
+"""The module's inputs: names, types, defaults, and what Terraform says of a value that will not do."""
+
+from typing import Any, Final
+
+from processing.bindings import Construct, TerraformVariable, TerraformVariableValidationConfig, Token
+
+_LOG_RETENTIONS: Final = (
+    "1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653"
+)
+_HOURS: Final = "a whole number of hours from"
+_ZIP: Final = (".+[.]zip", "the path of a .zip file that `make build` wrote")
+
+Check = tuple[str, str]
+"""What a variable's value must fulfil, as a Terraform expression, and what to say where it does not."""
+
+
+class Variables(Construct):
+    """Every input of the module, as Terraform variables.
+
+    Each is an attribute of its variable's name, and a reference to its value: text, number, bool, list or map.
+    """
+
+    def __init__(self, scope: Construct, id_: str = "variables") -> None:
+        super().__init__(scope, id_)
+        self._declare_contract()
+        self._declare_operation()
+        self._declare_security()
+
+    def _declare_contract(self) -> None:
+        self.project_name = self._text(
+            "project_name",
+            "Prefix of every resource's name.",
+            check=_matches(
+                "project_name",
+                "[a-zA-Z0-9][a-zA-Z0-9_-]{0,39}",
+                "1 to 40 letters, digits, hyphens or underscores, and begin with a letter or a digit: it begins the "
+                "names of the table, the function and the roles",
+            ),
+        )
+        self.s3_bucket_name = self._text(
+            "s3_bucket_name",
+            "The data lake's bucket. It exists before the deployment, which never owns it.",
+            check=_matches(
+                "s3_bucket_name",
+                "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+                "the name of an existing bucket, 3 to 63 lower-case letters, digits, hyphens or dots: no ARN, no "
+                "s3:// URL",
+            ),
+        )
+        self.lambda_timeout = self._whole_number(
+            "lambda_timeout", "The function's timeout, seconds.", 300, 1, 900, "a whole number of seconds from"
+        )
+        self.lambda_memory_size = self._whole_number(
+            "lambda_memory_size",
+            "The function's memory, MB; its share of CPU grows with it.",
+            1024,
+            256,
+            10240,
+            "a whole number of MB from",
+        )
+        self.processing_schedule_expression = self._text(
+            "processing_schedule_expression",
+            "When the function runs, in EventBridge Scheduler's terms, UTC.",
+            "rate(6 hours)",
+            check=_matches(
+                "processing_schedule_expression",
+                r"(rate\\([1-9][0-9]* (minute|hour|day)s?\\)|cron\\(.+\\))",
+                "a rate or a cron expression, such as rate(6 hours) or cron(0 */6 * * ? *)",
+            ),
+        )
+        self.time_window_hours = self._whole_number(
+            "time_window_hours",
+            "The span one run answers for, hours: at least the time between two runs, or training hours are missed.",
+            6,
+            1,
+            168,
+            _HOURS,
+        )
+        self.pandas_layer_zip_path = self._text(
+            "pandas_layer_zip_path",
+            "The layer that `make build` wrote.",
+            "./lambda_artifacts/pandas_layer.zip",
+            check=_matches("pandas_layer_zip_path", *_ZIP),
+        )
+        self.lambda_source_path = self._text(
+            "lambda_source_path",
+            "The function's package that `make build` wrote.",
+            "./lambda_artifacts/processing_lambda.zip",
+            check=_matches("lambda_source_path", *_ZIP),
+        )
+        self._declare("tags", "map(string)", "Tags of every resource that takes tags.", {})
+        self.tags = Token.as_string_map("${var.tags}")
+
+    def _declare_operation(self) -> None:
+        self.architecture = self._text(
+            "architecture",
+            "The function's processor: x86_64 or arm64. The layer must be built for it (make build ARGS='--arch ...').",
+            "x86_64",
+            check=(
+                'contains(["x86_64", "arm64"], var.architecture)',
+                "architecture must be x86_64 or arm64, the one the layer was built for.",
+            ),
+        )
+        self.allowed_lateness_hours = self._whole_number(
+            "allowed_lateness_hours",
+            "How late a reading may arrive and still count in features, hours.",
+            24,
+            0,
+            168,
+            _HOURS,
+        )
+        self.schedule_enabled = self._declare(
+            "schedule_enabled", "bool", "Whether the schedule runs; false pauses it.", default=True
+        ).boolean_value
+        self.reserved_concurrency = self._whole_number(
+            "reserved_concurrency",
+            "Invocations at a time kept for the function; -1: none are, it shares the account's.",
+            -1,
+            -1,
+            1000,
+            "-1, or a whole number of invocations up to",
+        )
+        self.log_level = self._text(
+            "log_level",
+            "The function's log level.",
+            "INFO",
+            check=(
+                'contains(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], var.log_level)',
+                "log_level must be one of DEBUG, INFO, WARNING, ERROR and CRITICAL.",
+            ),
+        )
+        self.log_retention_days = self._declare(
+            "log_retention_days",
+            "number",
+            "How long the function's logs are kept, days.",
+            365,
+            (
+                f"contains([{_LOG_RETENTIONS}], var.log_retention_days)",
+                f"log_retention_days must be a number of days that CloudWatch Logs knows: {_LOG_RETENTIONS}.",
+            ),
+        ).number_value
+        self.alarm_topic_arn = self._text(
+            "alarm_topic_arn",
+            "SNS topic that is told of alarms; empty: none is.",
+            "",
+            check=_matches("alarm_topic_arn", _arn_or_empty("sns"), "the ARN of an SNS topic, or empty"),
+        )
+        self.missing_features_hours = self._whole_number(
+            "missing_features_hours",
+            "After how many hours without written features the alarm goes off; 0: twice the schedule's rate, or twice "
+            "time_window_hours for a cron expression.",
+            0,
+            0,
+            168,
+            _HOURS,
+        )
+
+    def _declare_security(self) -> None:
+        self.deletion_protection = self._declare(
+            "deletion_protection", "bool", "Whether DynamoDB refuses to delete the table.", default=False
+        ).boolean_value
+        self.kms_key_arn = self._text(
+            "kms_key_arn",
+            "KMS key for the lake's objects, the table, queues, logs, schedule and environment; empty: AWS's own keys. "
+            "Its policy must admit CloudWatch Logs, EventBridge Scheduler and the two roles.",
+            "",
+            check=_matches("kms_key_arn", _arn_or_empty("kms"), "the ARN of a KMS key, or empty"),
+        )
+        self.subnet_ids = self._declare(
+            "subnet_ids", "list(string)", "Subnets to run in, with a way to S3 and DynamoDB; empty: no VPC.", []
+        ).list_value
+        self.security_group_ids = self._declare(
+            "security_group_ids", "list(string)", "Security groups of the function, where it runs in subnets.", []
+        ).list_value
+
+    def _declare(
+        self,
+        name: str,
+        type_: str,
+        description: str,
+        default: Any = None,
+        check: Check | None = None,
+    ) -> TerraformVariable:
+        """Declare a variable; without a default it must be given."""
+        validation = [
+            TerraformVariableValidationConfig(condition=f"${{{condition}}}", error_message=message)
+            for condition, message in ([check] if check else [])
+        ]
+        return TerraformVariable(
+            self,
+            name,
+            type=type_,
+            description=description,
+            default=default,
+            nullable=False,
+            validation=validation or None,
+        )
+
+    def _text(self, name: str, description: str, default: str | None = None, *, check: Check) -> str:
+        return str(self._declare(name, "string", description, default, check).string_value)
+
+    def _whole_number(
+        self, name: str, description: str, default: int, lowest: int, highest: int, meaning: str
+    ) -> float:
+        condition = f"floor(var.{name}) == var.{name} && var.{name} >= {lowest} && var.{name} <= {highest}"
+        span = f"{highest}" if lowest < 0 else f"{lowest} to {highest}"
+        check = (condition, f"{name} must be {meaning} {span}.")
+        return float(self._declare(name, "number", description, default, check).number_value)
+
+
+def _matches(name: str, pattern: str, meaning: str) -> Check:
+    return f'can(regex("^{pattern}$", var.{name}))', f"{name} must be {meaning}."
+
+
+def _arn_or_empty(service: str) -> str:
+    return f"(arn:[^:]+:{service}:[^:]+:[0-9]{{12}}:.+)?"
+
+
+def when(condition: str) -> float:
+    """Count one where a Terraform expression holds, none where it does not: a resource's ``count``."""
+    return float(Token.as_number(f"${{{condition} ? 1 : 0}}"))
+
+
+def or_null(name: str) -> str:
+    """Refer to a text variable, as null where it is empty."""
+    return f'${{var.{name} == "" ? null : var.{name}}}'

@@ -1,0 +1,146 @@
+"""Write what is reviewed of the deployment: ``make synth``.
+
+``synth/`` holds the stack as ``cdktf synth`` makes it, ``modules/processing/`` the same without provider and state, for
+users of HCL, and ``docs/architecture.md`` a picture of it. With ``--check`` nothing is written: what differs is printed.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STACK = Path("synth/stacks/processing/cdk.tf.json")
+MODULE = Path("modules/processing/main.tf.json")
+MODULE_README = Path("modules/processing/README.md")
+PICTURE = Path("docs/architecture.md")
+_PICTURE_BEGIN = "<!-- drawn by make synth -->\n"
+_PICTURE_END = "<!-- end of what make synth drew -->\n"
+
+sys.path[:0] = [str(ROOT / "constructs")]
+
+Document = dict[str, Any]
+
+
+def synthesize_stack(context: Mapping[str, Any] | None = None) -> Document:
+    """Run ``main.py`` as the cdktf command line does, and read what it made.
+
+    Parameters
+    ----------
+    context
+        In place of that of ``cdktf.json``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if context is None:
+            context = json.loads((ROOT / "cdktf.json").read_text())["context"]
+        environment = {**os.environ, "CDKTF_OUTDIR": folder, "CDKTF_CONTEXT_JSON": json.dumps(context)}
+        command = [sys.executable, str(ROOT / "main.py")]
+        subprocess.run(command, env=environment, cwd=folder, check=True)  # noqa: S603 - our own program
+        return read_document(Path(folder) / "stacks" / "processing" / "cdk.tf.json")
+
+
+def synthesize_module() -> Document:
+    """Make the module for users of HCL: no provider, no backend, no notes of cdktf's."""
+    from processing.bindings import App  # noqa: PLC0415 - loading the bindings takes seconds
+    from processing.module import ProcessingModule  # noqa: PLC0415
+    from processing.stack import PlainStack  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = App(outdir=folder, skip_validation=True)  # it would ask for a provider
+        ProcessingModule(PlainStack(app, "processing"))
+        app.synth()
+        document = read_document(Path(folder) / "stacks" / "processing" / "cdk.tf.json")
+    del document["terraform"]["backend"]
+    return strip_notes(document)
+
+
+def read_document(path: Path) -> Document:
+    """Read one JSON object."""
+    document: Document = json.loads(path.read_text())
+    return document
+
+
+def strip_notes(value: Any) -> Any:
+    """Take out the ``//`` members, which Terraform ignores."""
+    if isinstance(value, dict):
+        return {name: strip_notes(member) for name, member in value.items() if name != "//"}
+    return [strip_notes(member) for member in value] if isinstance(value, list) else value
+
+
+def describe_module(module: Document) -> str:
+    """Write the module's README: its inputs and outputs, from the module itself."""
+    lines = [
+        "# The processing module",
+        "",
+        "For Terraform users: everything that is deployed beside the bucket. Made by `make synth` from `constructs/`;",
+        "how to deploy it is in [docs/deploy.md](../../docs/deploy.md).",
+        "",
+        "```hcl",
+        'module "processing" {',
+        '  source         = "./modules/processing"',
+        '  project_name   = "plant"',
+        '  s3_bucket_name = "plant-data-lake"',
+        "}",
+        "```",
+        "",
+        "| variable | type | default | |",
+        "|---|---|---|---|",
+    ]
+    for name, variable in module["variable"].items():
+        default = f"`{json.dumps(variable['default'])}`" if "default" in variable else "must be given"
+        lines.append(f"| `{name}` | `{variable['type']}` | {default} | {variable['description']} |")
+    lines += ["", "| output | |", "|---|---|"]
+    lines += [f"| `{name}` | {output['description']} |" for name, output in module["output"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def make_files() -> dict[Path, str]:
+    """Make every file, by its path below the project."""
+    from processing.picture import draw_picture  # noqa: PLC0415
+
+    stack, module = synthesize_stack(), synthesize_module()
+    before, rest = (ROOT / PICTURE).read_text().split(_PICTURE_BEGIN)
+    _, after = rest.split(_PICTURE_END)
+    picture = f"```mermaid\n{draw_picture(module)}```\n"
+    return {
+        STACK: json.dumps(stack, indent=2, sort_keys=True) + "\n",
+        MODULE: json.dumps(module, indent=2, sort_keys=True) + "\n",
+        MODULE_README: describe_module(module),
+        PICTURE: f"{before}{_PICTURE_BEGIN}{picture}{_PICTURE_END}{after}",
+    }
+
+
+def find_differences(files: Mapping[Path, str], root: Path = ROOT) -> Iterator[str]:
+    """Compare what was made with what is committed, as a unified diff a file that differs."""
+    for path, text in files.items():
+        old = (root / path).read_text() if (root / path).exists() else ""
+        if old != text:
+            names = (f"{path} (committed)", f"{path} (of today's constructs)")
+            yield "".join(difflib.unified_diff(old.splitlines(keepends=True), text.splitlines(keepends=True), *names))
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="make synth", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, print what differs")
+    arguments = parser.parse_args()
+    files = make_files()
+    if arguments.check:
+        differences = list(find_differences(files))
+        sys.stdout.writelines(differences)
+        return 1 if differences else 0
+    for path, text in files.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
