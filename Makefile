@@ -15,10 +15,10 @@ RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test synth bench check format lock clean
+.PHONY: help setup run build test e2e synth bench check format lock clean
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(READY)  ## Install everything into .venv (the other commands do it by themselves)
 
@@ -30,6 +30,9 @@ build: $(READY)  ## Build the Lambda layer and the function's package into lambd
 
 test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test
 	$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(READY) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
+	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)
 
 synth: $(READY)  ## Write the deployment's Terraform JSON into synth/ and modules/, for review (ARGS=--check)
 	@$(BIN)/python scripts/synth.py $(ARGS)

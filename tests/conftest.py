@@ -1,4 +1,4 @@
-"""What tests share: no real AWS, a pipeline on a folder, and an emulated AWS on the loopback."""
+"""What tests share: no real AWS, an emulated one on the loopback, and one real build of the artifacts a session."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.builds import MACHINE_ARCH, Built, run_build
 from tests.harness import Aws, emulated_aws
 
 settings.register_profile(
@@ -50,3 +51,14 @@ def aws(_no_real_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         for name, value in emulated.environment.items():
             monkeypatch.setenv(name, value)
         yield emulated
+
+
+@pytest.fixture(scope="session")
+def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def first(build_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The first build on a machine: nothing is in the cache."""
+    return run_build(tmp_path_factory.mktemp("first"), build_cache, "--arch", MACHINE_ARCH)

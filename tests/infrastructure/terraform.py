@@ -59,6 +59,19 @@ class Terraform:
         assert result.returncode in (0, 2), f"{result.stdout}\n{result.stderr}"
         return result.stdout if result.returncode == 2 else ""
 
+    def plan_attributes(self) -> dict[str, set[str]]:
+        """Which attributes a plan would change, by the address of their resource; all of a new resource's."""
+        self.run("plan", "-input=false", "-out=plan")
+        document = json.loads(self.run("show", "-json", "plan").stdout)
+        changes = {item["address"]: item["change"] for item in document["resource_changes"]}
+        return {
+            address: {
+                name for name, value in (change["after"] or {}).items() if (change["before"] or {}).get(name) != value
+            }
+            for address, change in changes.items()
+            if not {"no-op", "read"} & set(change["actions"])
+        }
+
     def refuse(self, *arguments: str) -> str:
         """What Terraform says when it refuses to plan, as one line."""
         result = self.run("plan", "-input=false", *arguments, succeeds=False)

@@ -13,7 +13,8 @@ from layer_build.docstrings import empty_source
 from layer_build.lock import read_lock
 from layer_build.target import TARGETS
 from layer_build.wheels import WheelCache, hash_file
-from tests.runtime.conftest import MACHINE_ARCH, ROOT, Built, Unpacked, run_build
+from tests.builds import MACHINE_ARCH, ROOT, Built, run_build
+from tests.runtime.conftest import Unpacked
 
 BUDGET = 245_000_000
 ARTIFACTS = ("pandas_layer.zip", "processing_lambda.zip", "manifest.json", "pandas_layer.cdx.json")
@@ -37,8 +38,10 @@ def test_smoke_test_ran_in_the_first_build(first: Built) -> None:
     assert "ran everything once in an isolated Python" in first.log
 
 
-def test_second_build_downloads_nothing_and_takes_under_a_fifth(first: Built, cache: Path, tmp_path: Path) -> None:
-    second = run_build(tmp_path, cache, "--arch", MACHINE_ARCH, env=OFFLINE)
+def test_second_build_downloads_nothing_and_takes_under_a_fifth(
+    first: Built, build_cache: Path, tmp_path: Path
+) -> None:
+    second = run_build(tmp_path, build_cache, "--arch", MACHINE_ARCH, env=OFFLINE)
     print(f"\nfirst build: {first.seconds:.1f} s, second: {second.seconds:.1f} s")
     assert "downloading" not in second.log
     assert second.seconds < first.seconds / 5
@@ -46,7 +49,9 @@ def test_second_build_downloads_nothing_and_takes_under_a_fifth(first: Built, ca
         assert hash_file(second.out / name) == hash_file(first.out / name), name
 
 
-def test_build_from_the_wheels_again_elsewhere_gives_the_same_bytes(first: Built, cache: Path, tmp_path: Path) -> None:
+def test_build_from_the_wheels_again_elsewhere_gives_the_same_bytes(
+    first: Built, build_cache: Path, tmp_path: Path
+) -> None:
     """Another folder, user name, home, time zone and hash seed; offline, from the wheels alone."""
     root = tmp_path / "another place"
     for package in ("handler", "layer_build"):
@@ -55,14 +60,16 @@ def test_build_from_the_wheels_again_elsewhere_gives_the_same_bytes(first: Built
     for path in root.rglob("*"):
         path.touch()
     another = {"PYTHONHASHSEED": "42", "TZ": "Asia/Tokyo", "USER": "another", "HOME": str(tmp_path), "LC_ALL": "C"}
-    again = run_build(tmp_path / "out", cache, "--arch", MACHINE_ARCH, "--fresh", root=root, env=OFFLINE | another)
+    again = run_build(
+        tmp_path / "out", build_cache, "--arch", MACHINE_ARCH, "--fresh", root=root, env=OFFLINE | another
+    )
     assert "downloading" not in again.log
     for name in ARTIFACTS:
         assert hash_file(again.out / name) == hash_file(first.out / name), name
 
 
-def test_other_architecture_is_built_and_checked_statically(cache: Path, tmp_path: Path) -> None:
-    other = run_build(tmp_path, cache, "--arch", {"x86_64": "arm64", "arm64": "x86_64"}[MACHINE_ARCH])
+def test_other_architecture_is_built_and_checked_statically(build_cache: Path, tmp_path: Path) -> None:
+    other = run_build(tmp_path, build_cache, "--arch", {"x86_64": "arm64", "arm64": "x86_64"}[MACHINE_ARCH])
     assert other.manifest["checked"]["libraries"] > 50
     assert not other.manifest["checked"]["smoke"]
     assert "checked statically only" in other.log
@@ -101,11 +108,11 @@ def test_function_zip_holds_the_handler_alone(first: Built) -> None:
     assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").glob("*.py")))
 
 
-def test_sources_differ_from_the_wheels_in_docstrings_only(first: Built, cache: Path) -> None:
+def test_sources_differ_from_the_wheels_in_docstrings_only(first: Built, build_cache: Path) -> None:
     """Every module of pandas and polars, parsed: the same code on the same lines."""
     found = {item.name: item for item in read_lock(ROOT / "Pipfile.lock", TARGETS[MACHINE_ARCH])}
     for name in ("polars", "pandas"):
-        wheel = WheelCache(cache / "wheels").find(found[name], TARGETS[MACHINE_ARCH])
+        wheel = WheelCache(build_cache / "wheels").find(found[name], TARGETS[MACHINE_ARCH])
         assert wheel is not None
         with zipfile.ZipFile(wheel.path) as original, zipfile.ZipFile(first.out / "pandas_layer.zip") as layer:
             modules = [path for path in original.namelist() if f"python/{path}" in layer.NameToInfo]
