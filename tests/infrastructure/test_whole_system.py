@@ -80,7 +80,7 @@ def test_schedule_brings_features_and_failures_are_kept(first: Built, cloud: Clo
     assert raw <= set(left)
     assert any(key.startswith("processed/tiles/") for key in left)
     assert not any(key.startswith("artifacts/") for key in left)
-    say("destroyed; the lake is as it was")
+    say("destroyed; the lake was left alone")
 
 
 def deploy(cloud: Cloud, built: Built, project: Path) -> Terraform:
