@@ -14,8 +14,11 @@ READY := .venv/.ready
 RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
+NODE_MODULES := node_modules/.ready
+ARTIFACTS := lambda_artifacts/pandas_layer.zip
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test e2e synth bench check format lock clean
+.PHONY: help setup run build test e2e synth synth-cdktn diff deploy bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +39,15 @@ e2e: $(READY) .tools/ministack/.ready  ## Deploy with Terraform to an emulated A
 
 synth: $(READY)  ## Write the deployment's Terraform JSON into synth/ and modules/, for review (ARGS=--check)
 	@$(BIN)/python scripts/synth.py $(ARGS)
+
+synth-cdktn: .tools/cdktn/.ready  ## Synthesize with CDK Terrain, cdktf's successor, and compare
+	@.tools/cdktn/bin/python scripts/synth_cdktn.py
+
+diff: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Show what a deployment would change (needs Node and Terraform)
+	@npx --no-install cdktf diff processing $(ARGS)
+
+deploy: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Deploy with the cdktf command line (needs Node and Terraform)
+	@npx --no-install cdktf deploy processing $(ARGS)
 
 bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (ARGS="--lines 5000000 --big")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
@@ -65,6 +77,13 @@ $(READY): Pipfile.lock $(PIPENV)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
+
+$(NODE_MODULES): package-lock.json
+	npm ci
+	@touch $@
+
+$(ARTIFACTS): $(READY)
+	$(BIN)/python -m layer_build
 
 .tools/%/.ready: scripts/%.txt $(PIPENV)
 	$(PYTHON) -m venv $(@D)

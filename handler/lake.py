@@ -249,7 +249,7 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
-        return _run(_gather(self._get, list(keys)))
+        return _run(self._read_existing(self._get, list(keys)))
 
     def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
@@ -259,7 +259,27 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
-        return _run(_gather(self._get_tail, list(keys)))
+        return _run(self._read_existing(self._get_tail, list(keys)))
+
+    async def _read_existing(
+        self, get: Callable[[str], Awaitable[bytes | None]], keys: Sequence[str]
+    ) -> list[bytes | None]:
+        """Ask only for keys that a listing of their days' folders shows.
+
+        To a role that may list some prefixes only, S3 answers 403, not 404, for a key that does not exist.
+        """
+        days = sorted({key.rsplit("/", 2)[0] for key in keys})
+        present = {key for found in await _gather(self._list_keys, days) for key in found}
+
+        async def get_present(key: str) -> bytes | None:
+            return await get(key) if key in present else None
+
+        return await _gather(get_present, keys)
+
+    async def _list_keys(self, folder: str) -> list[str]:
+        with _turning_store_errors(f"list {folder}/"):
+            pages = obstore.list(self._store, folder, chunk_size=_LIST_PAGE)
+            return [meta["path"] async for page in pages for meta in page]
 
     async def _get(self, key: str) -> bytes | None:
         with _turning_store_errors(f"read {key}"):

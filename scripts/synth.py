@@ -1,7 +1,8 @@
 """Write what is reviewed of the deployment: ``make synth``.
 
-``synth/`` holds the stack as ``cdktf synth`` makes it, ``modules/processing/`` the same without provider and state, for
-users of HCL, and ``docs/architecture.md`` a picture of it. With ``--check`` nothing is written: what differs is printed.
+``synth/`` holds the stack as ``cdktf synth`` makes it, ``modules/processing/`` the same without provider and state,
+for users of HCL, and ``docs/architecture.md`` a picture of it. With ``--check`` nothing is written: what differs is
+printed.
 """
 
 import argparse
@@ -57,7 +58,8 @@ def synthesize_module() -> Document:
         app.synth()
         document = read_document(Path(folder) / "stacks" / "processing" / "cdk.tf.json")
     del document["terraform"]["backend"]
-    return strip_notes(document)
+    module: Document = strip_notes(document)
+    return module
 
 
 def read_document(path: Path) -> Document:

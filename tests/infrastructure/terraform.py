@@ -48,8 +48,15 @@ class Terraform:
     def plan_changes(self, *arguments: str) -> str:
         """What a plan would change; empty where it changes nothing."""
         result = subprocess.run(
-            ["terraform", f"-chdir={self.directory}", "plan", "-no-color", "-input=false", "-detailed-exitcode"]
-            + list(arguments),
+            [
+                "terraform",
+                f"-chdir={self.directory}",
+                "plan",
+                "-no-color",
+                "-input=false",
+                "-detailed-exitcode",
+                *arguments,
+            ],
             env=dict(self.environment),
             capture_output=True,
             text=True,

@@ -2,7 +2,9 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 from obstore.store import MemoryStore
 
@@ -104,8 +106,8 @@ def test_reading_what_does_not_exist_gives_none(tmp_path: Path) -> None:
 def test_tail_is_the_end_of_a_long_object(tmp_path: Path) -> None:
     lake = open_lake(tmp_path)
     data = bytes(range(256)) * 1000
-    lake.write({"x": data})
-    assert lake.read_tails(["x"]) == [data[-65536:]]
+    lake.write({"processed/x": data})
+    assert lake.read_tails(["processed/x"]) == [data[-65536:]]
 
 
 def test_lake_in_memory_works_alike() -> None:
@@ -129,3 +131,20 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
         lake.list_partitions([at(9)])
     with pytest.raises(LakeError, match=r"^lake: could not read raw/x"):
         list(lake.read_batches(Listing((RawObject("raw/x", 1, ""),))))
+
+
+def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 refuses such a read, where the role may list some prefixes only, and it cannot be told from a real refusal."""
+    lake = open_lake(tmp_path)
+    lake.write({"processed/x": b"123"})
+    asked: list[str] = []
+    get_async = obstore.get_async
+
+    async def get(store: Any, key: str, **options: Any) -> Any:
+        asked.append(key)
+        return await get_async(store, key, **options)
+
+    monkeypatch.setattr(obstore, "get_async", get)
+    lake.read(["processed/x", "processed/y"])
+    lake.read_tails(["processed/x", "processed/y"])
+    assert asked == ["processed/x", "processed/x"]

@@ -1,0 +1,76 @@
+"""The stack, applied once a session to an emulated AWS, and destroyed at the end."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.synth import make_files
+from tests.infrastructure.moto_cloud import Cloud, moto_cloud
+from tests.infrastructure.terraform import (
+    Terraform,
+    lay_out_stack,
+    require_terraform,
+    terraform_environment,
+    write_artifacts,
+)
+
+BUCKET = "plant-data-lake"
+RAW_KEY = "raw/year=2025/month=10/day=15/hour=09/readings.jsonl"
+TAGS = '{ Project = "plant", Owner = "maintenance" }'
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was applied, where, and what it said."""
+
+    cloud: Cloud
+    terraform: Terraform
+    project: Path
+    outputs: dict[str, Any]
+
+    def list_keys(self) -> list[str]:
+        return list_keys(self.cloud, BUCKET)
+
+
+def list_keys(cloud: Cloud, bucket: str) -> list[str]:
+    return sorted(item["Key"] for item in cloud.client("s3").list_objects_v2(Bucket=bucket).get("Contents", []))
+
+
+@pytest.fixture(scope="session")
+def synthesized() -> dict[Path, str]:
+    """What ``make synth`` would write."""
+    return make_files()
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+    with moto_cloud({**environment, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def deployed(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The stack as ``cdktf deploy`` lays it out and applies it, with artifacts in the project's folder."""
+    require_terraform()
+    project = tmp_path_factory.mktemp("project")
+    write_artifacts(project / "lambda_artifacts")
+    cloud.client("s3").create_bucket(Bucket=BUCKET)
+    cloud.client("s3").put_object(Bucket=BUCKET, Key=RAW_KEY, Body=b"")
+    environment = terraform_environment(
+        cloud.endpoint, project, project_name="plant", s3_bucket_name=BUCKET, tags=TAGS, log_retention_days="30"
+    )
+    terraform = Terraform(lay_out_stack(project), environment)
+    terraform.init()
+    terraform.run("validate")
+    terraform.apply()
+    deployment = Deployment(cloud, terraform, project, terraform.outputs())
+    yield deployment
+    terraform.destroy()
+    left = deployment.list_keys()
+    assert RAW_KEY in left, "destroying must leave the bucket's objects"
+    assert not [key for key in left if key.startswith("artifacts/")]
