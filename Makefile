@@ -18,7 +18,7 @@ NODE_MODULES := node_modules/.ready
 ARTIFACTS := lambda_artifacts/pandas_layer.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test e2e synth synth-cdktn diff deploy bench check format lock clean
+.PHONY: help setup run build test e2e synth synth-cdktn diff deploy cost bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ diff: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Show what a deployment would cha
 
 deploy: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Deploy with the cdktf command line (needs Node and Terraform)
 	@npx --no-install cdktf deploy processing $(ARGS)
+
+cost: $(READY)  ## Work out what a deployment costs, into docs/deploy.md
+	@$(BIN)/python scripts/cost.py
 
 bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (ARGS="--lines 5000000 --big")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
