@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from handler.lake import RawContent
+from handler.layouts import decode_by_layout
 from handler.lines import decode_lines
 from handler.plan import FUTURE_TOLERANCE
 from handler.shapes import FIRST_LINE, WORTH_IT_BYTES, decode_by_shape
@@ -47,6 +48,8 @@ REJECTED_SCHEMA: Final[Mapping[str, pl.DataType]] = {
 }
 
 _MACHINE_ID_CHARACTERS: Final = 256
+_MOST_LEFT: Final = 0.05
+"""Where layouts leave a larger share of the lines, shapes are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,11 @@ def _decode(batch: "_Batch", spec: FeatureSpec) -> tuple[pl.DataFrame, int]:
     if batch.size < WORTH_IT_BYTES:
         single = decode_lines(batch.raw_lines(range(batch.height)), names)
         return single.lines, single.unknown_fields
-    columns = decode_by_shape(batch.join(FIRST_LINE), batch.height, names)
+    data = batch.join(FIRST_LINE)
+    columns = decode_by_layout(data, batch.height, names)
+    if len(columns.rest) > _MOST_LEFT * batch.height:
+        columns = decode_by_shape(data, batch.height, names)
+    del data
     lines = columns.lines.with_columns(broken=pl.lit(None, dtype=pl.String))
     if not columns.rest:
         return lines, columns.unknown_fields

@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Self
@@ -17,8 +17,11 @@ from handler.spec import FeatureSpec
 from handler.tiles import TILE_KEYS, TILE_SCHEMA, build_tiles, merge_tiles
 from handler.timestamps import HOUR
 
-TILE_FORMAT: Final = 1
+TILE_FORMAT: Final = 2
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
+
+_TILES_HELD: Final = 100_000
+"""Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
 
 _MANIFEST: Final = "manifest"
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
@@ -132,7 +135,8 @@ def map_partition(
         Of the inputs, kept in the tile file.
     """
     seen, seen_failures = _Seen(), _Seen()
-    tiles, failures, rejected = _empty(TILE_SCHEMA), _empty(FAILURE_SCHEMA), _empty(REJECTED_SCHEMA)
+    failures, rejected = _empty(FAILURE_SCHEMA), _empty(REJECTED_SCHEMA)
+    parts = [_empty(TILE_SCHEMA)]
     lateness: Counter[int] = Counter()
     objects = lines = unknown_fields = 0
     for contents in map(list, batches):
@@ -140,7 +144,9 @@ def map_partition(
         readings = seen.take_new(batch.readings, ("machine_id", "event_time", *spec.reading_names))
         failures = pl.concat([failures, seen_failures.take_new(batch.failures, _FAILURE_KEYS)])
         rejected = pl.concat([rejected, batch.rejected])
-        tiles = _add_tiles(tiles, build_tiles(readings, spec))
+        parts.append(build_tiles(readings, spec))
+        if sum(part.height for part in parts[1:]) > _TILES_HELD:
+            parts = [_unite(parts)]
         lateness.update(_count_lateness(readings, partition))
         objects += len(contents)
         lines += batch.lines
@@ -149,7 +155,7 @@ def map_partition(
     unreadable = reasons.pop(UNREADABLE, 0)
     manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
     return MappedPartition(
-        tiles=encode_parquet(tiles, manifest.to_metadata()),
+        tiles=encode_parquet(_unite(parts), manifest.to_metadata()),
         failures=encode_parquet(failures.sort(_FAILURE_KEYS)),
         rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
         manifest=manifest,
@@ -207,10 +213,10 @@ def _empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     return pl.DataFrame(schema=dict(schema))
 
 
-def _add_tiles(tiles: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
-    if tiles.is_empty():
-        return more
-    return merge_tiles(pl.concat([tiles, more]), TILE_KEYS)
+def _unite(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Merge the tiles of batches; those of one batch are left as they are."""
+    filled = [part for part in parts if not part.is_empty()]
+    return merge_tiles(pl.concat(filled), TILE_KEYS) if len(filled) > 1 else (filled or list(parts))[0]
 
 
 def _count_lateness(readings: pl.DataFrame, partition: datetime) -> dict[int, int]:

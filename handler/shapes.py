@@ -37,7 +37,7 @@ FIRST_LINE: Final = b'"' * (_WIDEST - 1) + b"\n"
 
 _SAMPLES: Final = 64
 _MOST_SHAPES: Final = 16
-_TEXTS: Final = ("machine_id", "timestamp_utc", "codigo_evento")
+TEXTS: Final = ("machine_id", "timestamp_utc", "codigo_evento")
 _NUMBER: Final = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _WHOLE_NUMBER: Final = f"^{_NUMBER}$"
 _OPENING: Final = re.compile(r"[ ]*\{[ ]*")
@@ -146,7 +146,7 @@ def find_shape(line: str, readings: Sequence[str]) -> Shape | None:
         constants.append((column, key))
         if value.startswith('"'):
             constants += [(column + 1, parts[column + 1]), (column + 3, parts[column + 3])]
-            if key in _TEXTS:
+            if key in TEXTS:
                 texts[key] = column + 2
             column += 4
         else:
@@ -183,11 +183,11 @@ def decode_by_shape(data: bytes, height: int, readings: Sequence[str]) -> Decode
     import numpy as np  # noqa: PLC0415 - only large batches come here
 
     if not data.isascii():
-        data = _blot_undecodable(data)
+        data = blot_undecodable(data)
     shapes = list(dict.fromkeys(_sample_shapes(data, readings)))[:_MOST_SHAPES]
     table = _split_at_quotes(data, shapes) if shapes else pl.DataFrame()
     if table.height != height:
-        return DecodedColumns(_empty(readings), list(range(height)), 0)
+        return DecodedColumns(empty_lines(readings), list(range(height)), 0)
     octets = np.frombuffer(data, np.uint8)
     table = table.with_columns(shape.matches().alias(f"is_{index}") for index, shape in enumerate(shapes))
     certain = pl.any_horizontal(pl.col(f"is_{index}") for index in range(len(shapes)))
@@ -203,7 +203,7 @@ def decode_by_shape(data: bytes, height: int, readings: Sequence[str]) -> Decode
     return DecodedColumns(_to_numbers(decoded, readings), rest, int(decoded.get_column("unknown").sum()))
 
 
-def _blot_undecodable(data: bytes) -> bytes:
+def blot_undecodable(data: bytes) -> bytes:
     """Put a control character in place of each byte that is no UTF-8, so that its line is suspicious."""
     codecs.register_error("blot", lambda error: ("\0", getattr(error, "end", 0)))
     return data.decode("utf-8", errors="blot").encode("utf-8")
@@ -256,7 +256,7 @@ def _choose(choices: Sequence[pl.Expr | None], otherwise: pl.Expr) -> pl.Expr:
 def _values(shapes: Sequence[Shape], readings: Sequence[str]) -> Iterator[pl.Expr]:
     """Pick out the used fields as text, and count the numbers nobody asked for."""
     nothing = pl.lit(None, dtype=pl.String)
-    for name in _TEXTS:
+    for name in TEXTS:
         columns = [dict(shape.texts).get(name) for shape in shapes]
         if len(set(columns)) == 1 and columns[0] is not None:
             yield _column(columns[0]).alias(name)
@@ -287,11 +287,12 @@ def _to_numbers(decoded: pl.DataFrame, readings: Sequence[str]) -> pl.DataFrame:
     numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in readings}
     bad = [pl.col(name).is_not_null() & ~number.is_finite().fill_null(value=False) for name, number in numbers.items()]
     finite = {name: pl.when(number.is_finite()).then(number) for name, number in numbers.items()}
-    return decoded.select("row", *_TEXTS, **finite, is_bad_number=pl.any_horizontal(bad))
+    return decoded.select("row", *TEXTS, **finite, is_bad_number=pl.any_horizontal(bad))
 
 
-def _empty(readings: Sequence[str]) -> pl.DataFrame:
-    texts = dict.fromkeys(_TEXTS, pl.String())
+def empty_lines(readings: Sequence[str]) -> pl.DataFrame:
+    """Make the frame of no decoded lines."""
+    texts = dict.fromkeys(TEXTS, pl.String())
     numbers = dict.fromkeys(readings, pl.Float64())
     return pl.DataFrame(schema={"row": pl.Int64(), **texts, **numbers, "is_bad_number": pl.Boolean()})
 

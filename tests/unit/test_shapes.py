@@ -1,5 +1,7 @@
 """Lines decoded by columns are lines decoded one by one."""
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from handler.lake import RawContent
+from handler.layouts import decode_by_layout, find_layout
 from handler.lines import decode_lines
 from handler.parse import ParsedBatch, parse_batch
-from handler.shapes import FIRST_LINE, decode_by_shape, find_shape
+from handler.shapes import FIRST_LINE, DecodedColumns, decode_by_shape, find_shape
 from handler.spec import FeatureSpec
 from tests.harness import T0, at, line, stamp
 from tests.property.test_against_reference import BAD_LINES
@@ -26,9 +29,9 @@ def decode(*lines: bytes) -> tuple[pl.DataFrame, list[int]]:
     return columns.lines, columns.rest
 
 
-def agree(*lines: bytes) -> list[int]:
+def agree(*lines: bytes, decode_columns: Callable[..., DecodedColumns] = decode_by_shape) -> list[int]:
     """Check that what is decoded by columns is what single lines give; return the rows left over."""
-    columns = decode_by_shape(FIRST_LINE + b"".join(raw + b"\n" for raw in lines), len(lines), READINGS)
+    columns = decode_columns(FIRST_LINE + b"".join(raw + b"\n" for raw in lines), len(lines), READINGS)
     decoded, rest = columns.lines, columns.rest
     single_rest = decode_lines(((row, lines[row]) for row in rest), READINGS)
     every = decode_lines(enumerate(lines), READINGS)
@@ -38,6 +41,11 @@ def agree(*lines: bytes) -> list[int]:
     assert_frame_equal(decoded, single.select(decoded.columns), check_exact=True)
     assert sorted([*decoded["row"], *rest]) == list(range(len(lines)))
     return rest
+
+
+def agree_by_layout(*lines: bytes) -> list[int]:
+    """Check the same of lines decoded by their places."""
+    return agree(*lines, decode_columns=decode_by_layout)
 
 
 def test_lines_of_a_few_shapes_are_all_decoded() -> None:
@@ -84,7 +92,10 @@ def test_lines_of_a_few_shapes_are_all_decoded() -> None:
 def test_line_that_is_not_certain_is_left_and_costs_no_other(raw: str) -> None:
     good = GOOD.encode()
     odd = raw.encode()
-    rest = agree(*[good] * 40, odd, *[good] * 40, odd + b'"', good)
+    lines = [*[good] * 40, odd, *[good] * 40, odd + b'"', good]
+    assert set(agree_by_layout(*lines)) <= {40, 81}
+    agree_by_layout(*lines * 40)
+    rest = agree(*lines)
     assert set(rest) <= {40, 81}
     assert 81 in rest
     if not _is_whole(raw):
@@ -101,7 +112,9 @@ def _is_whole(raw: str) -> bool:
 
 def test_bytes_that_are_no_text_make_their_line_uncertain_and_no_other() -> None:
     good = GOOD.replace("P1", "Motor ñ").encode()
-    assert agree(*[good] * 20, good.replace(b"a/b", b"a\xff"), *[good] * 20) == [20]
+    lines = [*[good] * 20, good.replace(b"a/b", b"a\xff"), *[good] * 20]
+    assert agree(*lines) == [20]
+    assert 20 in agree_by_layout(*lines, *[GOOD.encode()] * 40)
 
 
 def test_number_beyond_a_double_is_bad_and_a_huge_integer_is_not() -> None:
@@ -128,6 +141,14 @@ def test_number_beyond_a_double_is_bad_and_a_huge_integer_is_not() -> None:
 )
 def test_line_of_another_kind_has_no_shape(raw: str) -> None:
     assert find_shape(raw, READINGS) is None
+
+
+@given(value=st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**8), max_value=10**8))
+def test_number_read_by_its_digits_is_the_nearest_double(value: Decimal) -> None:
+    raw = GOOD.replace("1.5", f"{value:f}").encode()
+    assert find_layout(raw, READINGS) is not None
+    columns = decode_by_layout(FIRST_LINE + (raw + b"\n") * 32, 32, READINGS)
+    assert columns.lines["vibration_rms"].to_list() == [float(value)] * 32
 
 
 fields = st.dictionaries(
@@ -164,6 +185,7 @@ def writers(draw: st.DrawFn) -> list[bytes]:
 @given(lines=writers())
 def test_any_lines_are_parsed_alike_by_columns_and_one_by_one(lines: list[bytes]) -> None:
     agree(*lines)
+    agree_by_layout(*lines * 40)
 
 
 def test_large_batch_takes_the_columns_and_leaves_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
