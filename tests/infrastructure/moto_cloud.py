@@ -6,7 +6,6 @@ DynamoDB call to be about ``*``, not about its table.
 """
 
 import fnmatch
-import json
 import signal
 import subprocess
 import sys
@@ -81,7 +80,7 @@ def _check_conditions(statement: Any, incoming_condition_values: object) -> bool
 
 
 def _determine_table(response: Any) -> str:
-    table = json.loads(response.body or "{}").get("TableName", "")
+    table = response.body.get("TableName")
     return f"arn:aws:dynamodb:{response.region}:{response.current_account}:table/{table}" if table else "*"
 
 
