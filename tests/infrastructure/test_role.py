@@ -73,7 +73,8 @@ def test_a_run_needs_no_more_than_the_role_allows(deployed: Deployment, as_role:
     assert (again["lines"]["read"], again["tiles"]["built"]) == (0, 0)
     backfill = run_handler(deployed, as_role, {"start": "2025-10-15T06:00:00Z", "end": AS_OF})
     assert backfill["training"]["files"] == 3
-    keys = deployed.list_keys()
+    listed = deployed.cloud.client("s3", **as_role).list_objects_v2(Bucket=BUCKET, Prefix="processed/")
+    keys = [item["Key"] for item in listed["Contents"]]
     assert "processed/training/year=2025/month=10/day=15/hour=09/features.parquet" in keys
     assert "processed/quarantine/year=2025/month=10/day=15/hour=08/rejected.parquet" in keys
 
