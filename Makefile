@@ -15,7 +15,7 @@ RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
 NODE_MODULES := node_modules/.ready
-ARTIFACTS := lambda_artifacts/pandas_layer.zip
+BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run build test e2e synth synth-cdktn diff deploy cost bench check format lock clean
@@ -43,10 +43,12 @@ synth: $(READY)  ## Write the deployment's Terraform JSON into synth/ and module
 synth-cdktn: .tools/cdktn/.ready  ## Synthesize with CDK Terrain, cdktf's successor, and compare
 	@.tools/cdktn/bin/python scripts/synth_cdktn.py
 
-diff: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Show what a deployment would change (needs Node and Terraform)
+diff: $(READY) $(NODE_MODULES)  ## Show what a deployment would change (needs Node and Terraform)
+	@$(BUILD_FOR_TERRAFORM)
 	@npx --no-install cdktf diff processing $(ARGS)
 
-deploy: $(READY) $(NODE_MODULES) $(ARTIFACTS)  ## Deploy with the cdktf command line (needs Node and Terraform)
+deploy: $(READY) $(NODE_MODULES)  ## Deploy with the cdktf command line (needs Node and Terraform)
+	@$(BUILD_FOR_TERRAFORM)
 	@npx --no-install cdktf deploy processing $(ARGS)
 
 cost: $(READY)  ## Work out what a deployment costs, into docs/deploy.md
@@ -84,9 +86,6 @@ $(READY): Pipfile.lock $(PIPENV)
 $(NODE_MODULES): package-lock.json
 	npm ci
 	@touch $@
-
-$(ARTIFACTS): $(READY)
-	$(BIN)/python -m layer_build
 
 .tools/%/.ready: scripts/%.txt $(PIPENV)
 	$(PYTHON) -m venv $(@D)
