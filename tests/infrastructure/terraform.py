@@ -24,7 +24,7 @@ class Terraform:
     directory: Path
     environment: Mapping[str, str]
 
-    def run(self, command: str, *arguments: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, *arguments: str, exits: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             ["terraform", f"-chdir={self.directory}", command, "-no-color", *arguments],
             env=dict(self.environment),
@@ -33,7 +33,7 @@ class Terraform:
             check=False,
             timeout=300,
         )
-        assert (result.returncode == 0) == succeeds, f"terraform {command}\n{result.stdout}\n{result.stderr}"
+        assert result.returncode in exits, f"terraform {command}\n{result.stdout}\n{result.stderr}"
         return result
 
     def init(self) -> None:
@@ -47,23 +47,7 @@ class Terraform:
 
     def plan_changes(self, *arguments: str) -> str:
         """What a plan would change; empty where it changes nothing."""
-        result = subprocess.run(
-            [
-                "terraform",
-                f"-chdir={self.directory}",
-                "plan",
-                "-no-color",
-                "-input=false",
-                "-detailed-exitcode",
-                *arguments,
-            ],
-            env=dict(self.environment),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert result.returncode in (0, 2), f"{result.stdout}\n{result.stderr}"
+        result = self.run("plan", "-input=false", "-detailed-exitcode", *arguments, exits=(0, 2))
         return result.stdout if result.returncode == 2 else ""
 
     def plan_attributes(self) -> dict[str, set[str]]:
@@ -81,7 +65,7 @@ class Terraform:
 
     def refuse(self, *arguments: str) -> str:
         """What Terraform says when it refuses to plan, as one line."""
-        result = self.run("plan", "-input=false", *arguments, succeeds=False)
+        result = self.run("plan", "-input=false", *arguments, exits=(1,))
         return " ".join(result.stderr.replace("│", " ").split())
 
     def outputs(self) -> dict[str, Any]:
