@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
-from handler.tiles import TILE_KEYS, divide, merge_moments, merge_tiles
+from handler.tiles import TILE_KEYS, merge_moments, merge_tiles
 from handler.timestamps import HOUR, TILE
 
 STATISTICS: Final[Mapping[str, pl.DataType]] = {
@@ -126,13 +126,13 @@ def _assemble_rows(
     for reading in spec.readings:
         name = reading.name
         parts = {length: frame.filter(pl.col("reading") == name) for length, frame in summaries.items()}
-        staleness = divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
+        staleness = _divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
         rows = attach(rows, parts[PRESENCE], {f"{name}_staleness_seconds": staleness})
         if reading.zone_boundaries:
             rows = attach(rows, parts[ZONE_WINDOW], {f"{name}_zone": _zone(reading)})
         for window in spec.windows:
             columns = {f"{name}_{stat}_{window.label}": value for stat, value in _statistics().items()}
-            columns[f"{name}_coverage_{window.label}"] = divide(pl.col("tiles"), window.tiles)
+            columns[f"{name}_coverage_{window.label}"] = _divide(pl.col("tiles"), window.tiles)
             rows = attach(rows, parts[window.length], columns)
     for (a, b), windows in zip(spec.pairs, correlations, strict=True):
         for window in spec.windows:
@@ -153,8 +153,7 @@ def _find_bin_width(lengths: Sequence[timedelta]) -> timedelta:
 def _roll_up(tiles: pl.DataFrame, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
     """Merge tiles into bins that end where windows end: ``bin_start``, and ``tiles`` says how many there were."""
     keys = (*_MACHINE_READING, "bin_start")
-    binned = tiles.with_columns(bin_start=_floor_to_bin(width, instants))
-    return merge_tiles(binned, keys).join(binned.group_by(keys).agg(tiles=pl.len()), on=keys, maintain_order="left")
+    return merge_tiles(tiles.with_columns(bin_start=_floor_to_bin(width, instants), tiles=pl.lit(1)), keys)
 
 
 def _roll_up_pair(tiles: pl.DataFrame, a: str, b: str, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
@@ -194,21 +193,8 @@ def _summarize_windows(
     ring = pl.sum_horizontal((age > length).cast(pl.Int32) for length in lengths)
     seen = ends.join(bins, how="cross").filter(age > timedelta(), age <= lengths[-1]).with_columns(ring=ring)
     by = ("event_timestamp", *keys)
-    rings = _merge_with_tiles(seen, (*by, "ring"), merge)
-    return {
-        length: _merge_with_tiles(rings.filter(pl.col("ring") <= index), by, merge)
-        for index, length in enumerate(lengths)
-    }
-
-
-def _merge_with_tiles(
-    rows: pl.DataFrame, by: Sequence[str], merge: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]
-) -> pl.DataFrame:
-    """Merge, and add up how many tiles there were."""
-    merged = merge(rows, by)
-    if "tiles" not in rows.columns:
-        return merged
-    return merged.join(rows.group_by(by).agg(pl.col("tiles").sum()), on=by, maintain_order="left")
+    rings = merge(seen, (*by, "ring"))
+    return {length: merge(rings.filter(pl.col("ring") <= index), by) for index, length in enumerate(lengths)}
 
 
 def _merge_pairs(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -222,26 +208,38 @@ def _statistics() -> dict[str, pl.Expr]:
     spread = high - low
     mean = low + spread * pl.col("value_centre")
     peak = pl.max_horizontal(low.abs(), high.abs())
-    variance = divide(m2, n)
-    mean_per_peak = divide(low, peak) + divide(spread, peak) * pl.col("value_centre")
-    rms_per_peak = (mean_per_peak**2 + divide(spread, peak) ** 2 * variance).sqrt()
+    variance = _divide(m2, n)
+    mean_per_peak = _divide(low, peak) + _divide(spread, peak) * pl.col("value_centre")
+    rms_per_peak = (mean_per_peak**2 + _divide(spread, peak) ** 2 * variance).sqrt()
     time_span = (pl.col("time_max") - pl.col("time_min")).to_physical()
-    slope = divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
+    slope = _divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
     return {
         "count": n,
         "mean": mean,
         "min": low,
         "max": high,
         "range": spread,
-        "std": pl.when(n > 1).then(spread * divide(m2, n - 1).sqrt()),
+        "std": pl.when(n > 1).then(spread * _divide(m2, n - 1).sqrt()),
         "first": pl.col("first"),
         "last": pl.col("last"),
         "rms": pl.when(peak > 0).then(peak * rms_per_peak).otherwise(0.0),
-        "crest_factor": pl.when(peak > 0).then(divide(pl.lit(1.0), rms_per_peak)),
-        "skew": pl.when(spread > 0).then(divide(divide(m3, n), variance * variance.sqrt())),
-        "kurtosis": pl.when(spread > 0).then(divide(divide(m4, n), variance * variance) - 3),
+        "crest_factor": pl.when(peak > 0).then(_divide(pl.lit(1.0), rms_per_peak)),
+        "skew": pl.when(spread > 0).then(_divide(_divide(m3, n), variance * variance.sqrt())),
+        "kurtosis": pl.when(spread > 0).then(_divide(_divide(m4, n), variance * variance) - 3),
         "slope_per_hour": pl.when(time_span > 0).then(slope),
     }
+
+
+def _divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
+    """Divide, rounding once; 0 where the whole is 0.
+
+    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row, which is a bit off,
+    infinite for a subnormal number, and another result in another frame. Adding nothing makes it a column like any
+    other.
+    """
+    part = part.cast(pl.Float64)
+    divisor = part * 0.0 + whole
+    return pl.when(divisor != 0).then(part / divisor).otherwise(0.0)
 
 
 def _zone(reading: Reading) -> pl.Expr:
@@ -256,4 +254,4 @@ def _correlation() -> pl.Expr:
     tiles, x2, y2 = pl.col("n"), pl.col("a_m2"), pl.col("b_m2")
     negligible = tiles * _CONSTANT**2
     is_defined = (tiles >= _FEWEST_TILES_FOR_CORRELATION) & (x2 > negligible) & (y2 > negligible)
-    return pl.when(is_defined).then(divide(pl.col("cross"), x2.sqrt() * y2.sqrt()).clip(-1, 1))
+    return pl.when(is_defined).then(_divide(pl.col("cross"), x2.sqrt() * y2.sqrt()).clip(-1, 1))

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
-from handler.shapes import TEXTS, DecodedColumns, blot_undecodable, empty_lines, find_shape
+from handler.shapes import INSTANT, DecodedColumns, empty_lines, find_shape
 from handler.spec import LINE_FIELDS
+from handler.timestamps import PlacedInstant
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Octets = NDArray[np.uint8]
+    Words = NDArray[np.uint64]
+    Numbers = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
 _PLAIN_NUMBER: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
@@ -35,7 +38,8 @@ _FEW: Final = 32
 
 _TRIES: Final = 8
 _LONGEST_LINE: Final = 2048
-_BLOCK: Final = 4096
+_BLOCK_BYTES: Final = 2**19
+"""What is looked at several times stays in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class PlacedNumber:
     """A number of one width: its sign, the places of its digits, and how many of them follow the point."""
 
     is_negative: bool
-    digits: tuple[int, ...]
+    places: tuple[int, ...]
     decimals: int
     has_leading_zero: bool
 
@@ -57,23 +61,20 @@ class PlacedNumber:
         if len(whole) + len(fraction) > _MOST_DIGITS:
             return None
         first = place + len(sign)
-        digits = [first + i for i in range(len(whole))] + [first + len(whole) + 1 + i for i in range(len(fraction))]
-        return cls(bool(sign), tuple(digits), len(fraction), len(whole) == 1)
+        places = [first + i for i in range(len(whole))] + [first + len(whole) + 1 + i for i in range(len(fraction))]
+        return cls(bool(sign), tuple(places), len(fraction), len(whole) == 1)
 
-    def read(self, matrix: "Octets") -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
-        """Read the number of each row, and tell whether it is one."""
+    def read(self, digits: "Octets") -> "tuple[Numbers, NDArray[np.bool_]]":
+        """Read the number of each line, and tell whether JSON has it so; ``digits`` has a row a place."""
         import numpy as np  # noqa: PLC0415
 
-        is_number = np.ones(len(matrix), np.bool_)
-        if not self.has_leading_zero:
-            is_number &= matrix[:, self.digits[0]] != ord("0")
-        value = np.zeros(len(matrix), np.int64)
-        for place in self.digits:
-            digit = matrix[:, place] - np.uint8(ord("0"))
-            is_number &= digit <= 9
-            value = value * 10 + digit
-        number = value / 10.0**self.decimals
-        return (-number if self.is_negative else number), is_number
+        value = digits[0].astype(np.float64)
+        for digit in digits[1:]:
+            value *= 10
+            value += digit
+        value /= 10.0**self.decimals
+        is_number = np.ones(len(value), np.bool_) if self.has_leading_zero else digits[0] != 0
+        return (-value if self.is_negative else value), is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Layout:
         The line it was read off; 255 where every line has the same byte; 255 where any text may stand.
     numbers, texts
         Keys and the places of their values.
+    instant
+        The places of the timestamp's digits.
     """
 
     template: bytes
@@ -93,10 +96,13 @@ class Layout:
     free: bytes
     numbers: tuple[tuple[str, PlacedNumber], ...]
     texts: tuple[tuple[str, slice], ...]
+    instant: PlacedInstant
 
 
 def find_layout(line: bytes, readings: Sequence[str]) -> Layout | None:
-    """Read the layout off a line; None where it has no shape, an empty text, or a number that is not plain.
+    """Read the layout off a line.
+
+    None where it has no shape, an empty text, a number that is not plain, or a timestamp that is none.
 
     Examples
     --------
@@ -124,37 +130,37 @@ def find_layout(line: bytes, readings: Sequence[str]) -> Layout | None:
         if placed is None:
             return None
         numbers.append((key, placed))
-        for digit in placed.digits:
-            mask[digit] = 0
-    texts = tuple((key, spans[column]) for key, column in shape.texts)
-    if any(span.start == span.stop for _, span in texts):
+    columns = dict(shape.texts)
+    timestamp = columns.pop("timestamp_utc")
+    instant = PlacedInstant.locate(parts[timestamp], spans[timestamp].start)
+    texts = tuple((key, spans[column]) for key, column in columns.items())
+    if instant is None or any(span.start == span.stop for _, span in texts):
         return None
-    fixed = {column for column, _ in shape.constants} | {number.column for _, number in shape.numbers}
+    for digit in (*instant.places, *(place for _, number in numbers for place in number.places)):
+        mask[digit] = 0
+    fixed = {column for column, _ in shape.constants} | {number.column for _, number in shape.numbers} | {timestamp}
     for column in set(range(shape.width)) - fixed:
         mask[spans[column]] = bytes(len(parts[column]))
         free[spans[column]] = b"\xff" * len(parts[column])
-    return Layout(b"\0" * filling + line, bytes(mask), bytes(free), tuple(numbers), texts)
+    return Layout(b"\0" * filling + line, bytes(mask), bytes(free), tuple(numbers), texts, instant)
 
 
-def decode_by_layout(data: bytes, height: int, readings: Sequence[str]) -> DecodedColumns:
+def decode_by_layout(data: bytes, ends: "Rows", readings: Sequence[str]) -> DecodedColumns:
     """Decode the lines of a buffer that have one of its common layouts.
 
     Parameters
     ----------
     data
-        :data:`handler.shapes.FIRST_LINE`, then lines, each ended by a line feed.
-    height
-        How many lines there are, the first not counted.
+        UTF-8: :data:`handler.shapes.FIRST_LINE`, then lines, each ended by a line feed.
+    ends
+        Where the line feeds are, that of the first line too.
     readings
         The names of the fields that are readings.
     """
     import numpy as np  # noqa: PLC0415 - only large batches come here
 
-    if not data.isascii():
-        data = blot_undecodable(data)
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
     lengths = np.diff(ends) - 1
-    is_left = np.ones(height, np.bool_)
+    is_left = np.ones(len(lengths), np.bool_)
     frames = [empty_lines(readings)]
     unknown_fields = 0
     known = LINE_FIELDS.union(readings)
@@ -174,7 +180,7 @@ def decode_by_layout(data: bytes, height: int, readings: Sequence[str]) -> Decod
             frames.append(frame.with_columns(pl.Series("row", rows[is_alike], dtype=pl.Int64)))
             unknown_fields += frame.height * sum(key not in known for key, _ in layout.numbers)
             rows = rows[~is_alike]
-    lines = pl.concat(frame.select(frames[0].columns) for frame in frames).sort("row")
+    lines = pl.concat(frame.select(frames[0].columns) for frame in frames)
     return DecodedColumns(lines, np.flatnonzero(is_left).tolist(), unknown_fields)
 
 
@@ -187,30 +193,63 @@ def _decode_alike(
     width = len(layout.template)
     windows: NDArray[np.void] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
     template, mask, free = (np.frombuffer(b, np.uint64) for b in (layout.template, layout.mask, layout.free))
+    is_free = np.flatnonzero(free)
+    placed = [layout.instant, *(number for _, number in layout.numbers)]
+    places = np.array([place for each in placed for place in each.places])
+    cuts = np.cumsum([len(each.places) for each in placed])[:-1]
     alike: list[NDArray[np.bool_]] = []
     texts: dict[str, list[bytes]] = {key: [] for key, _ in layout.texts}
-    numbers: dict[str, list[NDArray[np.float64]]] = {key: [] for key, _ in layout.numbers if key in readings}
-    for first in range(0, len(ends), _BLOCK):
-        words = windows[ends[first : first + _BLOCK] - width].view(np.uint64).reshape(-1, width // _WORD)
+    instants: list[Rows] = []
+    numbers: dict[str, list[Numbers]] = {key: [] for key, _ in layout.numbers if key in readings}
+    step = max(1, _BLOCK_BYTES // width)
+    for first in range(0, len(ends), step):
+        words = windows[ends[first : first + step] - width].view(np.uint64).reshape(-1, width // _WORD)
         block = words.view(np.uint8)
-        is_forbidden = (block < ord(" ")) | (block == ord('"')) | (block == ord("\\"))
-        is_alike = ~((((words ^ template) & mask) | (is_forbidden.view(np.uint64) & free)).any(axis=1))
-        read = {}
-        for key, number in layout.numbers:
-            read[key], is_number = number.read(block)
+        digits = block.T[places] - np.uint8(ord("0"))
+        is_alike = (digits <= 9).all(axis=0) & ~_differ(words, template, mask)
+        is_alike &= ~_break_out(words.take(is_free, axis=1), free[is_free])
+        instant, *figures = np.split(digits, cuts)
+        time, is_instant = layout.instant.read(instant)
+        is_alike &= is_instant
+        read: dict[str, Numbers] = {}
+        for (key, number), figure in zip(layout.numbers, figures, strict=True):
+            read[key], is_number = number.read(figure)
             is_alike &= is_number
         alike.append(is_alike)
-        if not is_alike.all():
-            block = block[is_alike]
+        if is_alike.all():
+            is_alike = slice(None)
         for key, span in layout.texts:
-            texts[key].append(_cut_lines(block, span))
+            texts[key].append(_cut_lines(block[is_alike], span))
+        instants.append(time[is_alike])
         for key, values in numbers.items():
             values.append(read[key][is_alike])
     columns = {key: pl.read_lines(b"".join(parts)).to_series() for key, parts in texts.items()}
     columns |= {key: pl.Series(np.concatenate(values)) for key, values in numbers.items()}
-    missing = [pl.lit(None, pl.String).alias(name) for name in TEXTS if name not in columns]
+    columns["event_time"] = pl.Series(np.concatenate(instants)).cast(INSTANT)
+    missing = [] if "codigo_evento" in columns else [pl.lit(None, pl.String).alias("codigo_evento")]
     missing += [pl.lit(None, pl.Float64).alias(name) for name in readings if name not in columns]
-    return np.concatenate(alike), pl.DataFrame(columns).with_columns(*missing, is_bad_number=pl.lit(value=False))
+    marks = {"has_timestamp": pl.lit(value=True), "is_bad_number": pl.lit(value=False)}
+    return np.concatenate(alike), pl.DataFrame(columns).with_columns(*missing, **marks)
+
+
+def _differ(words: "Words", template: "Words", mask: "Words") -> "NDArray[np.bool_]":
+    """Tell which lines have another byte than the template in a fixed place."""
+    difference = words ^ template
+    difference &= mask
+    differs: NDArray[np.bool_] = difference.any(axis=1)
+    return differs
+
+
+def _break_out(words: "Words", free: "Words") -> "NDArray[np.bool_]":
+    """Tell which lines have, where any text may stand, what may not stand in a JSON string as it is."""
+    import numpy as np  # noqa: PLC0415
+
+    octets = words.view(np.uint8)
+    is_forbidden = octets < ord(" ")
+    is_forbidden |= octets == ord('"')
+    is_forbidden |= octets == ord("\\")
+    breaks: NDArray[np.bool_] = (is_forbidden.view(np.uint64) & free).any(axis=1)
+    return breaks
 
 
 def _cut_lines(block: "Octets", span: slice) -> bytes:

@@ -9,6 +9,7 @@ import orjson
 import polars as pl
 
 from handler.spec import LINE_FIELDS
+from handler.timestamps import parse_timestamps
 
 _WHITESPACE: Final = b" \t\r"
 
@@ -72,7 +73,10 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
             for name, value in line.items()
             if name not in known
         )
-    return DecodedLines(pl.DataFrame(columns, schema=schema), unknown_fields)
+    timestamps = pl.Series("timestamp_utc", columns["timestamp_utc"], dtype=pl.String)
+    decoded = pl.DataFrame(columns, schema=schema).drop("timestamp_utc")
+    times = (timestamps.is_not_null().alias("has_timestamp"), parse_timestamps(timestamps).alias("event_time"))
+    return DecodedLines(decoded.with_columns(times), unknown_fields)
 
 
 def _load_json(raw: bytes) -> Any:

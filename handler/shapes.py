@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from handler.spec import LINE_FIELDS
+from handler.timestamps import parse_timestamps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ _WIDEST: Final = 64
 FIRST_LINE: Final = b'"' * (_WIDEST - 1) + b"\n"
 """What a buffer begins with: the reader takes the number of columns from it."""
 
+INSTANT: Final = pl.Datetime("us", "UTC")
 _SAMPLES: Final = 64
 _MOST_SHAPES: Final = 16
 TEXTS: Final = ("machine_id", "timestamp_utc", "codigo_evento")
@@ -100,13 +102,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class DecodedColumns:
-    """What :func:`decode_by_shape` made of some lines.
+    """What decoding by columns made of some lines.
 
     Attributes
     ----------
     lines : pl.DataFrame
-        ``row`` (Int64, from 0, counting blank lines), ``machine_id``, ``timestamp_utc``, ``codigo_evento`` (String),
-        a Float64 column a reading, and ``is_bad_number`` (a reading is beyond a double); in the rows' order.
+        ``row`` (Int64, from 0, counting blank lines), ``machine_id``, ``codigo_evento`` (String), ``has_timestamp``,
+        ``event_time`` (Datetime, µs, UTC, null where the timestamp is none), a Float64 column a reading, and
+        ``is_bad_number`` (a reading is beyond a double); in any order.
     rest : list of int
         The rows that were not decoded, ascending; blank lines among them.
     unknown_fields : int
@@ -174,7 +177,7 @@ def decode_by_shape(data: bytes, height: int, readings: Sequence[str]) -> Decode
     Parameters
     ----------
     data
-        :data:`FIRST_LINE`, then lines, each ended by a line feed.
+        UTF-8: :data:`FIRST_LINE`, then lines, each ended by a line feed.
     height
         How many lines there are, the first not counted.
     readings
@@ -182,8 +185,6 @@ def decode_by_shape(data: bytes, height: int, readings: Sequence[str]) -> Decode
     """
     import numpy as np  # noqa: PLC0415 - only large batches come here
 
-    if not data.isascii():
-        data = blot_undecodable(data)
     shapes = list(dict.fromkeys(_sample_shapes(data, readings)))[:_MOST_SHAPES]
     table = _split_at_quotes(data, shapes) if shapes else pl.DataFrame()
     if table.height != height:
@@ -287,14 +288,25 @@ def _to_numbers(decoded: pl.DataFrame, readings: Sequence[str]) -> pl.DataFrame:
     numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in readings}
     bad = [pl.col(name).is_not_null() & ~number.is_finite().fill_null(value=False) for name, number in numbers.items()]
     finite = {name: pl.when(number.is_finite()).then(number) for name, number in numbers.items()}
-    return decoded.select("row", *TEXTS, **finite, is_bad_number=pl.any_horizontal(bad))
+    event_time = parse_timestamps(decoded.get_column("timestamp_utc")).alias("event_time")
+    lines = decoded.with_columns(event_time).with_columns(
+        **finite, has_timestamp=pl.lit(value=True), is_bad_number=pl.any_horizontal(bad)
+    )
+    return lines.select(*empty_lines(readings).columns)
 
 
 def empty_lines(readings: Sequence[str]) -> pl.DataFrame:
     """Make the frame of no decoded lines."""
-    texts = dict.fromkeys(TEXTS, pl.String())
-    numbers = dict.fromkeys(readings, pl.Float64())
-    return pl.DataFrame(schema={"row": pl.Int64(), **texts, **numbers, "is_bad_number": pl.Boolean()})
+    schema: dict[str, pl.DataType] = {
+        "row": pl.Int64(),
+        "machine_id": pl.String(),
+        "codigo_evento": pl.String(),
+        "has_timestamp": pl.Boolean(),
+        "event_time": INSTANT,
+        **dict.fromkeys(readings, pl.Float64()),
+        "is_bad_number": pl.Boolean(),
+    }
+    return pl.DataFrame(schema=schema)
 
 
 def _count(octets: "Octets", test: "Callable[[Octets], NDArray[np.bool_]]") -> int:

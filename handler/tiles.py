@@ -16,16 +16,18 @@ one-pass parallel computation of covariances and arbitrary-order statistical mom
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
-from polars.dataframe.group_by import GroupBy
 
 from handler.spec import FeatureSpec
 from handler.timestamps import TILE
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_CENTRES: Final = ("value_centre", "time_centre")
+if TYPE_CHECKING:
+    from handler.ordered_lines import OrderedLines
+
+TILE_MICROSECONDS: Final = TILE // timedelta(microseconds=1)
+_MERGED: Final = ("n", "first", "last", "cross", "tiles")
 TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
 TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "machine_id": pl.String(),
@@ -80,72 +82,36 @@ def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """
     if readings.is_empty():
         return pl.DataFrame(schema=dict(TILE_SCHEMA))
-    value, time, key = pl.col("value"), pl.col("event_time"), ("tile",)
-    points, names = _number_tiles(readings, spec)
-    ends = points.group_by(key, maintain_order=True).agg(
-        n=pl.len().cast(pl.Int64),
-        value_min=value.min(),
-        value_max=value.max(),
-        time_min=time.min(),
-        time_max=time.max(),
-    )
-    placed = points.join(ends, on=key, maintain_order="left").with_columns(
-        x=divide(value - pl.col("value_min"), _length("value")),
-        y=divide((time - pl.col("time_min")).to_physical(), _length("time")),
-    )
-    x, y = pl.col("x"), pl.col("y")
-    by_tile = placed.group_by(key, maintain_order=True)
-    edges = by_tile.agg(
-        first=value.filter(time == pl.col("time_min")).max(),
-        last=value.filter(time == pl.col("time_max")).max(),
-    )
-    sums = _add_up(by_tile, value_centre=x, time_centre=y)
-    centres = _average(sums.join(ends.select(*key, "n"), on=key, maintain_order="left"), *_CENTRES)
-    centred = placed.join(centres, on=key, maintain_order="left").with_columns(
-        x=x - pl.col("value_centre"), y=y - pl.col("time_centre")
-    )
-    moments = _add_up(
-        centred.group_by(key, maintain_order=True),
-        value_m2=x * x,
-        value_m3=x * x * x,
-        value_m4=x * x * x * x,
-        time_m2=y * y,
-        cross=x * y,
-    )
-    tiles = _join_parts(key, ends, edges, centres, moments).join(names, on=key)
-    return tiles.select(*TILE_SCHEMA).sort(TILE_KEYS)
+    from handler.ordered_lines import order_lines  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    return summarize_lines(order_lines(readings, spec))
 
 
-def _number_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lay the readings under each other, ``tile``, ``event_time``, ``value``; and say which tile each number is.
+def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
+    """Summarize lines that are in order into tiles, as :func:`build_tiles` does; there is at least one."""
+    import numpy as np  # noqa: PLC0415
 
-    Grouping by one number is several times as fast as by two texts and an instant.
-    """
-    machines = readings.select(pl.col("machine_id").unique().sort()).with_row_index("machine")
-    machine = readings.get_column("machine_id").replace_strict(
-        machines.get_column("machine_id"), machines.get_column("machine"), return_dtype=pl.Int64
-    )
-    slot = readings.get_column("event_time").to_physical() // (TILE // _MICROSECOND)
-    first_slot, last_slot = (int(number) for number in (slot.min(), slot.max()))  # type: ignore[arg-type]
-    slots = last_slot - first_slot + 1
-    numbered = readings.with_columns(tile=machine * slots + (slot - first_slot))
-    cells = machines.height * slots
-    points = pl.concat(
-        numbered.select(pl.col("tile") + index * cells, "event_time", pl.col(name).alias("value")).filter(
-            pl.col("value").is_not_null()
+    from handler.moments import Segments, summarize  # noqa: PLC0415
+
+    tiles = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
+    slots = lines.time // TILE_MICROSECONDS
+    for reading, values in lines.readings.items():
+        rows = np.flatnonzero(~np.isnan(values))
+        if not len(rows):
+            continue
+        machine, slot = lines.machine[rows], slots[rows]
+        segments = Segments.where(np.r_[True, (machine[1:] != machine[:-1]) | (slot[1:] != slot[:-1])])
+        columns = summarize(values[rows], lines.time[rows], segments)
+        columns["tile_start"] = slot[segments.starts] * TILE_MICROSECONDS
+        named = pl.DataFrame(columns).with_columns(
+            lines.machine_ids.gather(machine[segments.starts]).alias("machine_id"), reading=pl.lit(reading)
         )
-        for index, name in enumerate(spec.reading_names)
-    )
-    tile = pl.col("tile")
-    names = points.select(tile.unique()).select(
-        "tile",
-        (tile % cells // slots).cast(pl.UInt32).alias("machine"),
-        tile_start=((tile % slots + first_slot) * (TILE // _MICROSECOND)).cast(TILE_SCHEMA["tile_start"]),
-        reading=(tile // cells).replace_strict(
-            list(range(len(spec.readings))), list(spec.reading_names), return_dtype=pl.String
-        ),
-    )
-    return points, names.join(machines, on="machine").drop("machine")
+        tiles.append(_to_schema(named.select(*TILE_SCHEMA)))
+    return pl.concat(tiles).sort(TILE_KEYS)
+
+
+def _to_schema(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.cast({name: dtype for name, dtype in TILE_SCHEMA.items() if name in rows.columns})
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -162,118 +128,40 @@ def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        The columns of ``by``, then those of ``TILE_SCHEMA`` less its keys; sorted by ``by``.
+        The columns of ``by``, then those of ``TILE_SCHEMA`` less its keys, and ``tiles``, added up, where it was
+        there; sorted by ``by``.
     """
-    return merge_moments(
-        tiles,
-        by,
-        x="value",
-        y="time",
-        extra=(
-            pl.col("first").filter(pl.col("time_min") == pl.col("time_min_all")).max(),
-            pl.col("last").filter(pl.col("time_max") == pl.col("time_max_all")).max(),
-        ),
-    )
+    return merge_moments(tiles, by, x="value", y="time")
 
 
-def merge_moments(
-    rows: pl.DataFrame, by: Sequence[str], *, x: str, y: str, extra: Sequence[pl.Expr] = ()
-) -> pl.DataFrame:
+def merge_moments(rows: pl.DataFrame, by: Sequence[str], *, x: str, y: str) -> pl.DataFrame:
     """Merge moments of two variables by group, the one up to the fourth order, the other to the second.
 
     Parameters
     ----------
     rows
         For ``x``: columns ``{x}_min``, ``{x}_max``, ``{x}_centre``, ``{x}_m2``, ``{x}_m3``, ``{x}_m4``; for ``y`` the
-        same without the last two; ``n`` and ``cross``.
+        same without the last two; ``n`` and ``cross``. Perhaps ``first`` and ``last``, the values of x at the ends of
+        y, and ``tiles``, which is added up.
     by
-        The columns that name a group.
+        The columns that name a group: text, numbers or instants.
     x, y
         The variables' prefixes.
-    extra
-        More aggregations, which also see the groups' ends as ``{x}_min_all`` and so on.
 
     Returns
     -------
     pl.DataFrame
-        ``by``, then the same columns, then ``extra``; sorted by ``by``.
+        ``by``, then the same columns in their order; sorted by ``by``.
     """
-    ends = rows.group_by(by, maintain_order=True).agg(
-        pl.col("n").sum(),
-        *(pl.col(f"{axis}_min").min() for axis in (x, y)),
-        *(pl.col(f"{axis}_max").max() for axis in (x, y)),
-    )
-    placed = (
-        rows.join(ends, on=by, suffix="_all", maintain_order="left")
-        .with_columns(divide(_length(axis), _length(axis, "_all")).alias(f"{axis}_scale") for axis in (x, y))
-        .with_columns(
-            # each divided before they are added: a subnormal length times a centre is no position any more
-            (
-                divide((pl.col(f"{axis}_min") - pl.col(f"{axis}_min_all")).to_physical(), _length(axis, "_all"))
-                + pl.col(f"{axis}_scale") * pl.col(f"{axis}_centre")
-            ).alias(f"{axis}_centre")
-            for axis in (x, y)
-        )
-    )
-    n = pl.col("n")
-    in_groups = placed.group_by(by, maintain_order=True)
-    edges = in_groups.agg(*extra)
-    names = (f"{x}_centre", f"{y}_centre")
-    sums = _add_up(in_groups, **{name: pl.col(name) * n for name in names})
-    centres = _average(sums.join(ends.select(*by, "n"), on=by, maintain_order="left"), *names)
-    shifted = placed.join(centres, on=by, suffix="_all", maintain_order="left")
-    r, q = pl.col(f"{x}_scale"), pl.col(f"{y}_scale")
-    d = pl.col(f"{x}_centre") - pl.col(f"{x}_centre_all")
-    e = pl.col(f"{y}_centre") - pl.col(f"{y}_centre_all")
-    m2, m3, m4 = (r**p * pl.col(f"{x}_m{p}") for p in (2, 3, 4))
-    moments = _add_up(
-        shifted.group_by(by, maintain_order=True),
-        **{
-            f"{x}_m2": m2 + n * d * d,
-            f"{x}_m3": m3 + 3 * d * m2 + n * d * d * d,
-            f"{x}_m4": m4 + 4 * d * m3 + 6 * d * d * m2 + n * d * d * d * d,
-            f"{y}_m2": q * q * pl.col(f"{y}_m2") + n * e * e,
-            "cross": r * q * pl.col("cross") + n * d * e,
-        },
-    )
-    return _join_parts(by, ends, edges, centres, moments)
+    names = [name for name in rows.columns if name in _MERGED or name.startswith((f"{x}_", f"{y}_"))]
+    if rows.is_empty():
+        return rows.select(*by, *names)
+    from handler.moments import merge  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+    from handler.ordering import order_rows  # noqa: PLC0415
 
-
-def _average(sums: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Divide each group's sums by its ``n``."""
-    return sums.with_columns(divide(pl.col(name), pl.col("n")) for name in names).drop("n")
-
-
-def _length(axis: str, suffix: str = "") -> pl.Expr:
-    """Measure the distance between a variable's ends, as a number."""
-    return (pl.col(f"{axis}_max{suffix}") - pl.col(f"{axis}_min{suffix}")).to_physical().cast(pl.Float64)
-
-
-def divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
-    """Divide, rounding once; 0 where the whole is 0.
-
-    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row, which is a bit off,
-    infinite for a subnormal number, and another result in another frame. Adding nothing makes it a column like any
-    other.
-    """
-    part = part.cast(pl.Float64)
-    divisor = part * 0.0 + whole
-    return pl.when(divisor != 0).then(part / divisor).otherwise(0.0)
-
-
-def _add_up(groups: GroupBy, **terms: pl.Expr) -> pl.DataFrame:
-    """Sum the terms of each group in the order of its rows.
-
-    As a sum of lists: the rounding of ``group_by().agg(sum)`` depends on what else is in the frame, and on how many
-    threads there are.
-    """
-    return groups.agg(**terms).with_columns(pl.col(list(terms)).list.sum())
-
-
-def _join_parts(by: Sequence[str], first: pl.DataFrame, *others: pl.DataFrame) -> pl.DataFrame:
-    whole = first
-    for part in others:
-        whole = whole.join(part, on=by)
-    columns = [name for name in TILE_SCHEMA if name in whole.columns and name not in by]
-    rest = [name for name in whole.columns if name not in columns and name not in by]
-    return whole.select(*by, *columns, *rest).sort(by)
+    ordering = order_rows(rows, by)
+    columns = {name: rows.get_column(name).to_physical().to_numpy()[ordering.order] for name in names}
+    segments = ordering.segments
+    merged = pl.DataFrame(merge(columns, segments, x=x, y=y)).select(names)
+    keys = rows.select(by)[ordering.order[segments.starts]]
+    return keys.hstack(merged.cast({name: rows.schema[name] for name in names}))

@@ -176,7 +176,7 @@ def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     listing = lake.list_partitions([T0])[0][T0]
     fingerprint = fingerprint_inputs(listing, SPEC)
-    assert fingerprint == f"2:{SPEC.fingerprint}:{listing.fingerprint}"
+    assert fingerprint == f"3:{SPEC.fingerprint}:{listing.fingerprint}"
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 55])

@@ -1,0 +1,76 @@
+"""Rows in the order of their keys, by sorting one integer a row.
+
+Keys are numbered in their own order and packed into 63 bits together with the row's number, so a plain sort of
+integers does it, stable, in a fraction of the time that sorting or hashing the keys themselves would take.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from handler.moments import Integers, Segments
+
+_BITS = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """Rows in the order of their keys, those of equal keys in the order they had.
+
+    Attributes
+    ----------
+    order
+        The rows' numbers.
+    begins
+        Which of the rows so ordered begin a group of equal keys.
+    """
+
+    order: Integers
+    begins: NDArray[np.bool_]
+
+    @property
+    def segments(self) -> Segments:
+        """The groups; there is at least one row."""
+        return Segments.where(self.begins)
+
+
+def order_rows(rows: pl.DataFrame, by: Sequence[str]) -> Ordering:
+    """Order rows by text, integer or time columns without nulls.
+
+    Examples
+    --------
+    >>> ordering = order_rows(pl.DataFrame({"machine_id": ["P2", "P1", "P2"], "hour": [1, 7, 1]}), ["machine_id", "hour"])
+    >>> ordering.order.tolist(), ordering.begins.tolist()
+    ([1, 0, 2], [True, True, False])
+    """
+    keys = [_number(rows.get_column(name)) for name in by]
+    widths = [int(key.max(initial=0)).bit_length() for key in keys]
+    shift = rows.height.bit_length()
+    if sum(widths) + shift > _BITS:
+        order = np.lexsort(keys[::-1])
+        begins = np.ones(rows.height, np.bool_)
+        begins[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+        return Ordering(order, begins)
+    packed = np.zeros(rows.height, np.int64)
+    for key, width in zip(keys, widths, strict=True):
+        packed <<= width
+        packed |= key
+    packed <<= shift
+    packed |= np.arange(rows.height)
+    packed.sort()
+    order = packed & ((1 << shift) - 1)
+    packed >>= shift
+    begins = np.ones(rows.height, np.bool_)
+    np.not_equal(packed[1:], packed[:-1], out=begins[1:])
+    return Ordering(order, begins)
+
+
+def _number(key: pl.Series) -> Integers:
+    """Number a column's values from 0 in their order, equal ones alike."""
+    if key.dtype == pl.String:
+        return key.cast(pl.Enum(key.unique().sort())).to_physical().cast(pl.Int64).to_numpy()
+    numbers: Integers = key.to_physical().cast(pl.Int64).to_numpy()
+    return numbers - numbers.min(initial=np.iinfo(np.int64).max)
