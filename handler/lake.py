@@ -83,7 +83,7 @@ class RawContent:
     """A raw object's bytes, decompressed, or ``problem`` where it cannot be read."""
 
     key: str
-    data: bytes = b""
+    data: bytes | obstore.Bytes = b""
     problem: str | None = None
 
 
@@ -231,7 +231,7 @@ class Lake:
             yield _run(_gather(self._read_raw, [item.key for item in batch]))
 
     async def _read_raw(self, key: str) -> RawContent:
-        data = await self._get(key)
+        data = await self._get_buffer(key)
         if data is None:
             return RawContent(key, problem="the object was listed, but is gone")
         if not key.endswith(".gz"):
@@ -282,10 +282,14 @@ class Lake:
             return [meta["path"] async for page in pages for meta in page]
 
     async def _get(self, key: str) -> bytes | None:
+        data = await self._get_buffer(key)
+        return None if data is None else bytes(data)
+
+    async def _get_buffer(self, key: str) -> obstore.Bytes | None:
         with _turning_store_errors(f"read {key}"):
             try:
                 response = await obstore.get_async(self._store, key)
-                return bytes(await response.bytes_async())
+                return await response.bytes_async()
             except FileNotFoundError:
                 return None
 

@@ -12,7 +12,7 @@ one rounding, and so the double nearest to the text (Clinger, "How to read float
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
@@ -111,13 +111,14 @@ def find_layout(line: bytes, readings: Sequence[str]) -> Layout | None:
     >>> layout.template[layout.texts[0][1]], layout.numbers[0][1].decimals
     (b'P1', 1)
     """
-    shape = find_shape(line.decode("ascii"), readings) if line.isascii() else None
+    text = line.decode("ascii", errors="replace")
+    shape = find_shape(text, readings) if line.isascii() and text.isprintable() else None
     if shape is None:
         return None
     filling = -len(line) % _WORD
     mask = bytearray(b"\0" * filling + b"\xff" * len(line))
     free = bytearray(len(mask))
-    parts = line.decode("ascii").split('"')
+    parts = text.split('"')
     spans: list[slice] = []
     place = filling
     for part in parts:
@@ -125,8 +126,8 @@ def find_layout(line: bytes, readings: Sequence[str]) -> Layout | None:
         place += len(part) + 1
     numbers: list[tuple[str, PlacedNumber]] = []
     for key, number in shape.numbers:
-        text = parts[number.column].removeprefix(number.prefix).removesuffix(number.suffix)
-        placed = PlacedNumber.locate(text, spans[number.column].start + len(number.prefix))
+        digits = parts[number.column].removeprefix(number.prefix).removesuffix(number.suffix)
+        placed = PlacedNumber.locate(digits, spans[number.column].start + len(number.prefix))
         if placed is None:
             return None
         numbers.append((key, placed))
@@ -136,8 +137,8 @@ def find_layout(line: bytes, readings: Sequence[str]) -> Layout | None:
     texts = tuple((key, spans[column]) for key, column in columns.items())
     if instant is None or any(span.start == span.stop for _, span in texts):
         return None
-    for digit in (*instant.places, *(place for _, number in numbers for place in number.places)):
-        mask[digit] = 0
+    for digit_place in (*instant.places, *(each for _, number in numbers for each in number.places)):
+        mask[digit_place] = 0
     fixed = {column for column, _ in shape.constants} | {number.column for _, number in shape.numbers} | {timestamp}
     for column in set(range(shape.width)) - fixed:
         mask[spans[column]] = bytes(len(parts[column]))
@@ -161,7 +162,7 @@ def decode_by_layout(data: bytes, ends: "Rows", readings: Sequence[str]) -> Deco
 
     lengths = np.diff(ends) - 1
     is_left = np.ones(len(lengths), np.bool_)
-    frames = [empty_lines(readings)]
+    found = _Found({name: [] for name in readings})
     unknown_fields = 0
     known = LINE_FIELDS.union(readings)
     common: list[int] = np.flatnonzero(np.bincount(lengths, minlength=1) >= _FEW).tolist()
@@ -175,81 +176,103 @@ def decode_by_layout(data: bytes, ends: "Rows", readings: Sequence[str]) -> Deco
             if layout is None:
                 rows = rows[1:]
                 continue
-            is_alike, frame = _decode_alike(data, ends[rows + 1], layout, readings)
-            is_left[rows[is_alike]] = False
-            frames.append(frame.with_columns(pl.Series("row", rows[is_alike], dtype=pl.Int64)))
-            unknown_fields += frame.height * sum(key not in known for key, _ in layout.numbers)
+            is_alike = _decode_alike(data, ends[rows + 1], layout, found)
+            alike = rows[is_alike]
+            found.rows.append(alike)
+            is_left[alike] = False
+            unknown_fields += len(alike) * sum(key not in known for key, _ in layout.numbers)
             rows = rows[~is_alike]
-    lines = pl.concat(frame.select(frames[0].columns) for frame in frames)
-    return DecodedColumns(lines, np.flatnonzero(is_left).tolist(), unknown_fields)
+    return DecodedColumns(found.to_frame(), np.flatnonzero(is_left).tolist(), unknown_fields)
 
 
-def _decode_alike(
-    data: bytes, ends: "Rows", layout: Layout, readings: Sequence[str]
-) -> "tuple[NDArray[np.bool_], pl.DataFrame]":
-    """Tell which of the lines that end in some places have a layout, and decode those, a block at a time."""
+@dataclass(slots=True)
+class _Found:
+    """What was read so far, block by block; texts as lines, empty where there is none."""
+
+    readings: "dict[str, list[Numbers]]"
+    rows: "list[Rows]" = field(default_factory=list)
+    times: "list[Rows]" = field(default_factory=list)
+    machine_ids: list[bytes] = field(default_factory=list)
+    codes: list[bytes] = field(default_factory=list)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Lay it out as :class:`handler.shapes.DecodedColumns` has it."""
+        import numpy as np  # noqa: PLC0415
+
+        empty = empty_lines(list(self.readings))
+        if not self.rows:
+            return empty
+        codes = b"".join(self.codes)
+        columns: dict[str, pl.Series | pl.Expr] = {
+            "row": pl.Series(np.concatenate(self.rows)),
+            "machine_id": pl.read_lines(b"".join(self.machine_ids)).to_series(),
+            "event_time": pl.Series(np.concatenate(self.times)).cast(INSTANT),
+            "codigo_evento": pl.read_lines(codes).to_series().replace("", None) if codes.strip() else pl.lit(None),
+            "has_timestamp": pl.lit(value=True),
+            "is_bad_number": pl.lit(value=False),
+        }
+        for name, values in self.readings.items():
+            columns[name] = pl.Series(np.concatenate(values), nan_to_null=True)
+        return pl.select(**columns).select(empty.columns).cast(dict(empty.schema))
+
+
+def _decode_alike(data: bytes, ends: "Rows", layout: Layout, found: _Found) -> "NDArray[np.bool_]":
+    """Decode, of the lines that end in some places, those that have a layout, and tell which they are."""
     import numpy as np  # noqa: PLC0415
 
     width = len(layout.template)
     windows: NDArray[np.void] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
     template, mask, free = (np.frombuffer(b, np.uint64) for b in (layout.template, layout.mask, layout.free))
-    is_free = np.flatnonzero(free)
+    fixed = template & mask
+    free_words = np.flatnonzero(free)
+    is_free = free[free_words].view(np.uint8) > 0
     placed = [layout.instant, *(number for _, number in layout.numbers)]
     places = np.array([place for each in placed for place in each.places])
     cuts = np.cumsum([len(each.places) for each in placed])[:-1]
+    spans = dict(layout.texts)
     alike: list[NDArray[np.bool_]] = []
-    texts: dict[str, list[bytes]] = {key: [] for key, _ in layout.texts}
-    instants: list[Rows] = []
-    numbers: dict[str, list[Numbers]] = {key: [] for key, _ in layout.numbers if key in readings}
     step = max(1, _BLOCK_BYTES // width)
     for first in range(0, len(ends), step):
         words = windows[ends[first : first + step] - width].view(np.uint64).reshape(-1, width // _WORD)
         block = words.view(np.uint8)
         digits = block.T[places] - np.uint8(ord("0"))
-        is_alike = (digits <= 9).all(axis=0) & ~_differ(words, template, mask)
-        is_alike &= ~_break_out(words.take(is_free, axis=1), free[is_free])
+        is_alike = (digits <= 9).all(axis=0)
+        is_alike &= _have_none(words & mask != fixed)
+        is_alike &= _have_none(_find_forbidden(words.take(free_words, axis=1)) & is_free)
         instant, *figures = np.split(digits, cuts)
         time, is_instant = layout.instant.read(instant)
         is_alike &= is_instant
-        read: dict[str, Numbers] = {}
+        numbers: dict[str, Numbers] = {}
         for (key, number), figure in zip(layout.numbers, figures, strict=True):
-            read[key], is_number = number.read(figure)
+            numbers[key], is_number = number.read(figure)
             is_alike &= is_number
         alike.append(is_alike)
-        if is_alike.all():
-            is_alike = slice(None)
-        for key, span in layout.texts:
-            texts[key].append(_cut_lines(block[is_alike], span))
-        instants.append(time[is_alike])
-        for key, values in numbers.items():
-            values.append(read[key][is_alike])
-    columns = {key: pl.read_lines(b"".join(parts)).to_series() for key, parts in texts.items()}
-    columns |= {key: pl.Series(np.concatenate(values)) for key, values in numbers.items()}
-    columns["event_time"] = pl.Series(np.concatenate(instants)).cast(INSTANT)
-    missing = [] if "codigo_evento" in columns else [pl.lit(None, pl.String).alias("codigo_evento")]
-    missing += [pl.lit(None, pl.Float64).alias(name) for name in readings if name not in columns]
-    marks = {"has_timestamp": pl.lit(value=True), "is_bad_number": pl.lit(value=False)}
-    return np.concatenate(alike), pl.DataFrame(columns).with_columns(*missing, **marks)
+        kept = slice(None) if is_alike.all() else is_alike
+        found.times.append(time[kept])
+        found.machine_ids.append(_cut_lines(block[kept], spans["machine_id"]))
+        found.codes.append(_cut_lines(block[kept], spans.get("codigo_evento", slice(0, 0))))
+        for name, values in found.readings.items():
+            values.append(numbers[name][kept] if name in numbers else np.full(len(found.times[-1]), np.nan))
+    return np.concatenate(alike)
 
 
-def _differ(words: "Words", template: "Words", mask: "Words") -> "NDArray[np.bool_]":
-    """Tell which lines have another byte than the template in a fixed place."""
-    difference = words ^ template
-    difference &= mask
-    differs: NDArray[np.bool_] = difference.any(axis=1)
-    return differs
-
-
-def _break_out(words: "Words", free: "Words") -> "NDArray[np.bool_]":
-    """Tell which lines have, where any text may stand, what may not stand in a JSON string as it is."""
+def _have_none(marks: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+    """Tell which rows have no mark."""
     import numpy as np  # noqa: PLC0415
 
-    octets = words.view(np.uint8)
-    is_forbidden = octets < ord(" ")
+    if not marks.any():  # nearly always, and much faster than row by row
+        return np.ones(len(marks), np.bool_)
+    has_none: NDArray[np.bool_] = ~marks.any(axis=1)
+    return has_none
+
+
+def _find_forbidden(words: "Words") -> "NDArray[np.bool_]":
+    """Mark the bytes that may not stand in a JSON string as they are."""
+    octets = words.view("u1")
+    is_forbidden: NDArray[np.bool_] = octets < ord(" ")
     is_forbidden |= octets == ord('"')
     is_forbidden |= octets == ord("\\")
-    breaks: NDArray[np.bool_] = (is_forbidden.view(np.uint64) & free).any(axis=1)
-    return breaks
+    return is_forbidden
 
 
 def _cut_lines(block: "Octets", span: slice) -> bytes:

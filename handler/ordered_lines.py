@@ -11,8 +11,6 @@ from handler.moments import Floats, Integers
 from handler.ordering import order_rows
 from handler.spec import FeatureSpec
 
-_KEYS = ("machine_id", "event_time")
-
 
 @dataclass(frozen=True, slots=True)
 class OrderedLines:
@@ -52,14 +50,13 @@ class OrderedLines:
 
 def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
     """Put accepted lines (:attr:`handler.parse.ParsedBatch.readings`) in order; there is at least one."""
-    ordering = order_rows(readings, _KEYS)
-    order = ordering.order
     ids = readings.get_column("machine_id")
     machine_ids = ids.unique().sort()
-    machine = ids.cast(pl.Enum(machine_ids)).to_physical().cast(pl.Int32).to_numpy()
+    machine = ids.cast(pl.Enum(machine_ids)).to_physical().cast(pl.Int32)
+    order = order_rows(readings.select(machine, "event_time"), ("machine_id", "event_time")).order
     time = readings.get_column("event_time").to_physical().to_numpy()
     values = {name: readings.get_column(name).fill_null(np.nan).to_numpy()[order] for name in spec.reading_names}
-    return OrderedLines(machine_ids, machine[order], time[order], values)
+    return OrderedLines(machine_ids, machine.to_numpy()[order], time[order], values)
 
 
 class SeenLines:

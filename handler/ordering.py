@@ -46,7 +46,7 @@ def order_rows(rows: pl.DataFrame, by: Sequence[str]) -> Ordering:
     >>> ordering.order.tolist(), ordering.begins.tolist()
     ([1, 0, 2], [True, True, False])
     """
-    keys = [_number(rows.get_column(name)) for name in by]
+    keys = [number_values(rows.get_column(name)) for name in by]
     widths = [int(key.max(initial=0)).bit_length() for key in keys]
     shift = rows.height.bit_length()
     if sum(widths) + shift > _BITS:
@@ -68,7 +68,7 @@ def order_rows(rows: pl.DataFrame, by: Sequence[str]) -> Ordering:
     return Ordering(order, begins)
 
 
-def _number(key: pl.Series) -> Integers:
+def number_values(key: pl.Series) -> Integers:
     """Number a column's values from 0 in their order, equal ones alike."""
     if key.dtype == pl.String:
         return key.cast(pl.Enum(key.unique().sort())).to_physical().cast(pl.Int64).to_numpy()

@@ -71,6 +71,8 @@ class ParsedBatch:
     rejected : pl.DataFrame
         The rejected lines and unreadable objects in reading order: columns of ``REJECTED_SCHEMA``. An unreadable
         object has no line number, and the problem as its text.
+    objects : int
+        How many objects there were.
     lines : int
         How many lines were read; blank ones are no lines.
     unknown_fields : int
@@ -80,6 +82,7 @@ class ParsedBatch:
     readings: pl.DataFrame
     failures: pl.DataFrame
     rejected: pl.DataFrame
+    objects: int
     lines: int
     unknown_fields: int
 
@@ -113,6 +116,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
         readings=readings.select("machine_id", "event_time", *spec.reading_names),
         failures=failures.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA),
         rejected=pl.concat([rejected.sort("row").select(*REJECTED_SCHEMA), batch.list_unreadable()]),
+        objects=batch.objects,
         lines=lines.height,
         unknown_fields=unknown_fields,
     )
@@ -196,13 +200,17 @@ class _Batch:
         for content in contents:
             offsets.append(offset)
             parts.append(content.data)
-            if content.data and not content.data.endswith(b"\n"):
+            if content.data and memoryview(content.data)[-1:] != b"\n":
                 parts.append(b"\n")
                 offset += 1
             offset += len(content.data)
         self._data = b"".join(parts)
         self._ends = _find_line_ends(self._data)
         self._starts = [bisect_left(self._ends, offset - 1) for offset in offsets]
+
+    @property
+    def objects(self) -> int:
+        return len(self._contents)
 
     @property
     def size(self) -> int:

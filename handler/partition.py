@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import polars as pl
 
 from handler.lake import Listing, RawContent, partition_path
-from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, parse_batch
+from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, ParsedBatch, parse_batch
 from handler.settings import MAX_HOURS
 from handler.spec import FeatureSpec
 from handler.tiles import TILE_KEYS, TILE_SCHEMA, merge_tiles, summarize_lines
@@ -26,6 +27,7 @@ TILE_FORMAT: Final = 3
 _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
 
+_PARSED_AHEAD: Final = 2
 _SECONDS_AN_HOUR: Final = 3600
 _MANIFEST: Final = "manifest"
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
@@ -145,11 +147,10 @@ def map_partition(
     parts = [_empty(TILE_SCHEMA)]
     lateness: Counter[int] = Counter()
     objects = lines = unknown_fields = 0
-    for contents in map(list, batches):
-        batch = parse_batch(contents, spec, partition)
+    for batch in _parse_ahead(batches, spec, partition):
         failures = pl.concat([failures, batch.failures])
         rejected = pl.concat([rejected, batch.rejected])
-        objects += len(contents)
+        objects += batch.objects
         lines += batch.lines
         unknown_fields += batch.unknown_fields
         if batch.readings.is_empty():
@@ -179,6 +180,20 @@ def map_partition(
             unknown_fields=unknown_fields,
         ),
     )
+
+
+def _parse_ahead(
+    batches: Iterable[Iterable[RawContent]], spec: FeatureSpec, partition: datetime
+) -> Iterator[ParsedBatch]:
+    """Parse batches in their order, some in threads of their own while the one before is dealt with."""
+    with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
+        ahead: deque[Future[ParsedBatch]] = deque()
+        for contents in batches:
+            ahead.append(pool.submit(parse_batch, contents, spec, partition))
+            if len(ahead) > _PARSED_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -25,7 +25,9 @@ _IN_UTC: Final = (
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
 )
 _SECONDS_END: Final = 19
+_HOUR_DIGITS: Final = 10
 _FRACTION: Final = 6
+_FIRST_INSTANT: Final = -62_135_596_800_000_000  # year 1
 _TIMESTAMP: Final = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
@@ -168,23 +170,35 @@ class PlacedInstant:
         """
         import numpy as np  # noqa: PLC0415 - only large batches come here
 
-        first_days, lengths = _list_months()
-        century, year, month, day, hour, minute, second = (
-            digits[i].astype(np.int64) * 10 + digits[i + 1] for i in range(0, 14, 2)
-        )
-        year += century * 100
-        index = year * 12 + (month - 1)
-        is_real = (year >= 1) & (month >= 1) & (month <= 12) & (index < len(lengths))
-        index[~is_real] = 0
-        is_real &= (day >= 1) & (day <= lengths[index]) & (hour < 24) & (minute < 60) & (second < 60)
-        micros = np.zeros(len(day), np.int64)
-        for digit in digits[14 : 14 + _FRACTION]:
-            micros = micros * 10 + digit
-        micros *= 10 ** max(0, 14 + _FRACTION - len(digits))
-        days = first_days[index] + (day - 1)
-        instant = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros - self.east
-        first = first_days[12] * (HOUR // timedelta(microseconds=1)) * 24
-        return instant, is_real & (instant >= first)
+        to_hour, past_hour = digits[:_HOUR_DIGITS], digits[_HOUR_DIGITS:]
+        if (to_hour == to_hour[:, :1]).all():  # of one hour, as the lines of one partition mostly are
+            to_hour = to_hour[:, :1]
+        hours, is_real = _read_hours(to_hour)
+        minute, second = (past_hour[i] * 10 + past_hour[i + 1] for i in (0, 2))
+        micros = np.zeros(digits.shape[1], np.int64)
+        fraction = past_hour[4 : 4 + _FRACTION]
+        for digit in fraction:
+            micros *= 10
+            micros += digit
+        micros *= 10 ** (_FRACTION - len(fraction))
+        seconds = minute.astype(np.int64) * 60 + second
+        instant = hours * 3_600_000_000 + seconds * 1_000_000 + micros - self.east
+        is_real = is_real & (minute < 60) & (second < 60) & (instant >= _FIRST_INSTANT)
+        return instant, is_real
+
+
+def _read_hours(digits: "NDArray[np.uint8]") -> "tuple[NDArray[np.int64], NDArray[np.bool_]]":
+    """Read year, month, day and hour: hours since 1970, and whether there is such an hour."""
+    import numpy as np  # noqa: PLC0415
+
+    first_days, lengths = _list_months()
+    century, year, month, day, hour = (digits[i].astype(np.int64) * 10 + digits[i + 1] for i in range(0, 10, 2))
+    year += century * 100
+    index = year * 12 + (month - 1)
+    is_real = (year >= 1) & (month >= 1) & (month <= 12) & (index < len(lengths))
+    index[~is_real] = 0
+    is_real &= (day >= 1) & (day <= lengths[index]) & (hour < 24)
+    return (first_days[index] + (day - 1)) * 24 + hour, is_real
 
 
 @cache

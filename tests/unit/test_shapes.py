@@ -18,6 +18,7 @@ from handler.lines import decode_lines
 from handler.parse import ParsedBatch, parse_batch
 from handler.shapes import FIRST_LINE, DecodedColumns, blot_undecodable, decode_by_shape, find_shape
 from handler.spec import FeatureSpec
+from handler.timestamps import parse_timestamps
 from tests.harness import T0, at, line, stamp
 from tests.property.test_against_reference import BAD_LINES
 
@@ -94,6 +95,7 @@ def test_lines_of_a_few_shapes_are_all_decoded() -> None:
         GOOD.replace("P1", "P\x00"),
         GOOD.replace(":1.5", ": 1.5"),
         GOOD.replace("vibration_rms", "vibration_RMS"),
+        GOOD.replace("mqtt_topic", "mqtt\x01topic"),
         GOOD[:-1],
         GOOD[1:],
         "",
@@ -163,6 +165,22 @@ def test_number_read_by_its_digits_is_the_nearest_double(value: Decimal) -> None
     assert find_layout(raw, READINGS) is not None
     columns = by_layout(*[raw] * 32)
     assert columns.lines["vibration_rms"].to_list() == [float(value)] * 32
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(
+        st.from_regex(r"[01][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]", fullmatch=True),
+        min_size=32,
+        max_size=40,
+    ),
+    ending=st.sampled_from(["Z", ".5Z", ".123456Z", ".123456789Z", "-03:00", "+0530", ".25+14", "+23:59"]),
+    first=st.sampled_from(["2025-10-15T09:00:00", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "2024-02-29T12:00:00"]),
+)
+def test_timestamps_are_read_by_their_digits_as_one_by_one(texts: list[str], ending: str, first: str) -> None:
+    timestamps = [text + ending for text in (first, *texts)]
+    rest = agree_by_layout(*(GOOD.replace("2025-10-15T00:01:00Z", text).encode() for text in timestamps))
+    assert rest == [row for row, time in enumerate(parse_timestamps(pl.Series(timestamps))) if time is None]
 
 
 fields = st.dictionaries(
