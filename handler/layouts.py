@@ -231,13 +231,14 @@ def _decode_alike(data: bytes, ends: "Rows", layout: Layout, found: _Found) -> "
     cuts = np.cumsum([len(each.places) for each in placed])[:-1]
     spans = dict(layout.texts)
     alike: list[NDArray[np.bool_]] = []
-    step = max(1, _BLOCK_BYTES // width)
+    step = min(max(1, _BLOCK_BYTES // width), len(ends))
+    masked = np.empty((step, width // _WORD), np.uint64)  # memory that is used again costs nothing to get
     for first in range(0, len(ends), step):
         words = windows[ends[first : first + step] - width].view(np.uint64).reshape(-1, width // _WORD)
         block = words.view(np.uint8)
         digits = block.T[places] - np.uint8(ord("0"))
         is_alike = (digits <= 9).all(axis=0)
-        is_alike &= _have_none(words & mask != fixed)
+        is_alike &= _have_none(np.bitwise_and(words, mask, out=masked[: len(words)]) != fixed)
         is_alike &= _have_none(_find_forbidden(words.take(free_words, axis=1)) & is_free)
         instant, *figures = np.split(digits, cuts)
         time, is_instant = layout.instant.read(instant)
