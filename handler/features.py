@@ -56,6 +56,11 @@ def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
     return schema
 
 
+def row_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
+    """Name all columns of a feature row, in order, with their types."""
+    return {"machine_id": pl.String(), "event_timestamp": INSTANT, **feature_schema(spec)}
+
+
 def unite_tiles(segments: pl.DataFrame) -> pl.DataFrame:
     """Merge what several partitions hold of the same tile, so that each tile is there once.
 
@@ -95,7 +100,7 @@ def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: Fe
         ``event_timestamp`` and machine.
     """
     instants = sorted(instants)
-    schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, **feature_schema(spec)}
+    schema = row_schema(spec)
     lengths = _list_lengths(spec)
     width = _find_bin_width(lengths)
     bins = _roll_up(tiles, width, instants)

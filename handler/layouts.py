@@ -38,7 +38,7 @@ _FEW: Final = 32
 
 _TRIES: Final = 8
 _LONGEST_LINE: Final = 2048
-_BLOCK_BYTES: Final = 2**19
+_BLOCK_BYTES: Final = 2**21
 """What is looked at several times stays in the processor's cache."""
 
 

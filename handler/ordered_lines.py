@@ -43,9 +43,7 @@ class OrderedLines:
 
     def to_frame(self) -> pl.DataFrame:
         """Lay the lines out as a frame; equal lines are equal rows."""
-        return pl.DataFrame(
-            {"machine_id": self.machine_ids.gather(self.machine), "time": self.time, **self.readings}
-        )
+        return pl.DataFrame({"machine_id": self.machine_ids.gather(self.machine), "time": self.time, **self.readings})
 
 
 def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:

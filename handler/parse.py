@@ -89,7 +89,7 @@ class ParsedBatch:
 
 
 def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
-    """Put every line of a batch of raw objects in its class.
+    """Put every line of a batch of raw objects in its class; of an iterator, the objects can go once it is used up.
 
     Event times are kept to the microsecond, later digits cut off; one more than five minutes after the end of the
     arrival partition is from the future. A null field is as if absent.
@@ -103,7 +103,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     partition
         Start of the hour of arrival, UTC.
     """
-    batch = _Batch(list(contents))
+    batch = _Batch(contents)
     decoded, unknown_fields = _decode(batch, spec)
     lines = classify_lines(decoded, spec, partition)
     bad = batch.locate(lines.filter(pl.col("reason").is_not_null()))
@@ -193,12 +193,16 @@ class _Batch:
     They lie in one buffer behind :data:`handler.shapes.FIRST_LINE`, each ended by a line feed.
     """
 
-    def __init__(self, contents: Sequence[RawContent]) -> None:
-        self._contents = contents
+    def __init__(self, contents: Iterable[RawContent]) -> None:
+        self._keys: list[str] = []
+        self._unreadable: list[tuple[str, None, str, str]] = []
         parts = [FIRST_LINE]
         offsets: list[int] = []
         offset = len(FIRST_LINE)
         for content in contents:
+            self._keys.append(content.key)
+            if content.problem is not None:
+                self._unreadable.append((content.key, None, UNREADABLE, content.problem))
             offsets.append(offset)
             parts.append(content.data)
             if content.data and memoryview(content.data)[-1:] != b"\n":
@@ -211,7 +215,7 @@ class _Batch:
 
     @property
     def objects(self) -> int:
-        return len(self._contents)
+        return len(self._keys)
 
     @property
     def size(self) -> int:
@@ -243,7 +247,7 @@ class _Batch:
         indexes = [bisect_right(self._starts, row) - 1 for row in lines.get_column("row")]
         numbers = [row - self._starts[i] + 1 for row, i in zip(lines.get_column("row"), indexes, strict=True)]
         return lines.with_columns(
-            pl.Series("source_key", [self._contents[i].key for i in indexes], dtype=pl.String),
+            pl.Series("source_key", [self._keys[i] for i in indexes], dtype=pl.String),
             pl.Series("line_number", numbers, dtype=pl.Int64),
         )
 
@@ -257,8 +261,7 @@ class _Batch:
 
     def list_unreadable(self) -> pl.DataFrame:
         """List the objects that could not be read, as rows of the quarantine."""
-        rows = [(c.key, None, UNREADABLE, c.problem) for c in self._contents if c.problem is not None]
-        return pl.DataFrame(rows, schema=dict(REJECTED_SCHEMA), orient="row")
+        return pl.DataFrame(self._unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
 
 
 def _find_line_ends(data: bytes) -> "Rows":

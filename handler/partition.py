@@ -27,7 +27,7 @@ TILE_FORMAT: Final = 3
 _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
 
-_PARSED_AHEAD: Final = 2
+_PARSED_AHEAD: Final = 1
 _SECONDS_AN_HOUR: Final = 3600
 _MANIFEST: Final = "manifest"
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
@@ -189,7 +189,8 @@ def _parse_ahead(
     with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
         ahead: deque[Future[ParsedBatch]] = deque()
         for contents in batches:
-            ahead.append(pool.submit(parse_batch, contents, spec, partition))
+            ahead.append(pool.submit(parse_batch, iter(contents), spec, partition))
+            del contents  # what is read is twice in memory otherwise, while it is parsed
             if len(ahead) > _PARSED_AHEAD:
                 yield ahead.popleft().result()
         while ahead:

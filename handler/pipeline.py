@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,8 +10,9 @@ from typing import Any, Final
 import polars as pl
 
 from handler.answer import Accounting
-from handler.features import compute_features, unite_tiles
+from handler.features import compute_features, row_schema, unite_tiles
 from handler.lake import Lake, Listing
+from handler.memory import give_back
 from handler.online import OnlineResult
 from handler.partition import (
     Manifest,
@@ -36,6 +37,9 @@ from handler.training import write_training_hours
 
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
+
+_TILE_BYTES_AT_A_TIME: Final = 8 * 2**20
+"""From how much of tile files, some 70 bytes a tile, rows are computed at a time; a machine's tiles stay together."""
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
 Report = Callable[[str, dict[str, Any]], None]
@@ -81,7 +85,7 @@ def run_pipeline(run: Run, job: Job) -> dict[str, Any]:
     hours = bring_tiles_up_to_date(run, job, accounting)
     newest: pl.DataFrame | None = None
     for block in group_into_blocks(hours, longest=BLOCK):
-        rows = compute_features(read_tiles(block, job), block, job.spec)
+        rows = compute_rows(block, job)
         write_training_hours(job.lake, block, rows, job.now)
         accounting.training_files += len(block)
         accounting.training_rows += rows.height
@@ -89,7 +93,7 @@ def run_pipeline(run: Run, job: Job) -> dict[str, Any]:
             newest = rows.filter(pl.col("event_timestamp") == run.as_of)
         job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
     if newest is None:
-        newest = compute_features(read_tiles([run.as_of], job), [run.as_of], job.spec)
+        newest = compute_rows([run.as_of], job)
     accounting.machines = newest.height
     accounting.stalest_seconds = _find_stalest(newest, job.spec)
     accounting.online = job.write_online(newest)
@@ -144,29 +148,55 @@ def _update_partition(
     mapped = map_partition(job.lake.read_batches(listing), job.spec, partition, fingerprint)
     job.lake.write({failures_key(partition): mapped.failures, quarantine_key(partition): mapped.rejected})
     job.lake.write({tiles_key(partition): mapped.tiles})  # last: it says that the others are there
+    give_back()
     accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
     job.report("partition read", {"partition": format_instant(partition), "lines": mapped.counts.lines})
     return mapped.manifest
 
 
-def read_tiles(instants: Iterable[datetime], job: Job) -> pl.DataFrame:
-    """Read every tile that the feature rows of some instants can see, each tile once.
+def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:
+    """Compute the feature rows of some instants from tile files, some machines at a time.
 
     Returns
     -------
     pl.DataFrame
-        Columns of ``TILE_SCHEMA``; tiles later than allowed are left out.
+        As :func:`handler.features.compute_features`.
     """
-    instants = sorted(instants)
     partitions = sorted(_contributors(instants, job))
-    start, end = instants[0] - job.spec.lookback, instants[-1]
-    segments = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
-    for partition, data in zip(partitions, job.lake.read(map(tiles_key, partitions)), strict=True):
-        if data is not None:
-            lateness = pl.lit(partition) - pl.col("tile_start").dt.truncate(HOUR)
-            is_seen = pl.col("tile_start").is_between(start, end, closed="left") & (lateness <= job.allowed_lateness)
-            segments.append(pl.read_parquet(io.BytesIO(data)).filter(is_seen))
-    return unite_tiles(pl.concat(segments))
+    read = zip(partitions, job.lake.read(map(tiles_key, partitions)), strict=True)
+    files = {partition: data for partition, data in read if data is not None}
+    rows = [pl.DataFrame(schema=row_schema(job.spec))]
+    for machines in _share_out(list(files.values())):
+        tiles = _load_tiles(files, machines, instants, job)
+        if not tiles.is_empty():
+            rows.append(compute_features(unite_tiles(tiles), instants, job.spec))
+    return rows[-1] if len(rows) <= 2 else pl.concat(rows).sort("event_timestamp", "machine_id")  # noqa: PLR2004
+
+
+def _load_tiles(
+    files: Mapping[datetime, bytes], machines: pl.Expr, instants: Sequence[datetime], job: Job
+) -> pl.DataFrame:
+    """Load the tiles of some machines that the rows of some instants can see, less those later than allowed."""
+    start, end = min(instants) - job.spec.lookback, max(instants)
+    is_seen = machines & pl.col("tile_start").is_between(start, end, closed="left")
+    tiles = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
+    for partition, data in files.items():
+        lateness = pl.lit(partition) - pl.col("tile_start").dt.truncate(HOUR)
+        tiles.append(pl.scan_parquet(io.BytesIO(data)).filter(is_seen & (lateness <= job.allowed_lateness)).collect())
+    return pl.concat(tiles)
+
+
+def _share_out(files: Sequence[bytes]) -> Iterator[pl.Expr]:
+    """Divide the machines of tile files so that each share has as many tiles as are well dealt with at a time."""
+    shares = -(-sum(map(len, files)) // _TILE_BYTES_AT_A_TIME)
+    if shares <= 1:
+        yield pl.lit(value=True)
+        return
+    ids = (pl.read_parquet(io.BytesIO(data), columns=["machine_id"]).to_series() for data in files)
+    tiles = pl.concat(each.value_counts() for each in ids).group_by("machine_id").sum().sort("machine_id")
+    number = (pl.col("count").cum_sum() - 1) * shares // pl.col("count").sum()
+    for share in tiles.group_by(number.alias("share"), maintain_order=True).agg("machine_id").get_column("machine_id"):
+        yield pl.col("machine_id").is_between(pl.lit(share[0]), pl.lit(share[-1]))
 
 
 def _contributors(instants: Iterable[datetime], job: Job) -> set[datetime]:
