@@ -187,7 +187,7 @@ def decode_by_layout(data: bytes, ends: "Rows", readings: Sequence[str]) -> Deco
 
 @dataclass(slots=True)
 class _Found:
-    """What was read so far, block by block; texts as lines, empty where there is none."""
+    """What was read so far, layout by layout; texts as lines, empty where there is none."""
 
     readings: "dict[str, list[Numbers]]"
     rows: "list[Rows]" = field(default_factory=list)
@@ -220,19 +220,47 @@ def _decode_alike(data: bytes, ends: "Rows", layout: Layout, found: _Found) -> "
     """Decode, of the lines that end in some places, those that have a layout, and tell which they are."""
     import numpy as np  # noqa: PLC0415
 
+    placed = [layout.instant, *(number for _, number in layout.numbers)]
+    spans = dict(layout.texts)
+    alike, digits, machine_ids, codes = _cut_out(
+        data,
+        ends,
+        layout,
+        np.array([place for each in placed for place in each.places]),
+        (spans["machine_id"], spans.get("codigo_evento", slice(0, 0))),
+    )
+    instant, *figures = np.split(digits, np.cumsum([len(each.places) for each in placed])[:-1])
+    times, is_read = layout.instant.read(instant)
+    numbers: dict[str, Numbers] = {}
+    for (key, number), figure in zip(layout.numbers, figures, strict=True):
+        numbers[key], is_number = number.read(figure)
+        is_read &= is_number
+    alike[alike] = is_read
+    kept = slice(None) if is_read.all() else is_read
+    found.times.append(times[kept])
+    found.machine_ids.append(machine_ids[kept].tobytes())
+    found.codes.append(codes[kept].tobytes())
+    for name, values in found.readings.items():
+        values.append(numbers[name][kept] if name in numbers else np.full(len(found.times[-1]), np.nan))
+    return alike
+
+
+def _cut_out(
+    data: bytes, ends: "Rows", layout: Layout, places: "Rows", spans: tuple[slice, slice]
+) -> "tuple[NDArray[np.bool_], Octets, Octets, Octets]":
+    """Tell which lines look like a layout; cut their digits out, a row a place, and two texts, a row a line."""
+    import numpy as np  # noqa: PLC0415
+
     width = len(layout.template)
     windows: NDArray[np.void] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
     template, mask, free = (np.frombuffer(b, np.uint64) for b in (layout.template, layout.mask, layout.free))
     fixed = template & mask
     free_words = np.flatnonzero(free)
     is_free = free[free_words].view(np.uint8) > 0
-    placed = [layout.instant, *(number for _, number in layout.numbers)]
-    places = np.array([place for each in placed for place in each.places])
-    cuts = np.cumsum([len(each.places) for each in placed])[:-1]
-    spans = dict(layout.texts)
-    alike: list[NDArray[np.bool_]] = []
     step = min(max(1, _BLOCK_BYTES // width), len(ends))
     masked = np.empty((step, width // _WORD), np.uint64)  # memory that is used again costs nothing to get
+    alike: list[NDArray[np.bool_]] = []
+    parts: tuple[list[Octets], list[Octets], list[Octets]] = ([], [], [])
     for first in range(0, len(ends), step):
         words = windows[ends[first : first + step] - width].view(np.uint64).reshape(-1, width // _WORD)
         block = words.view(np.uint8)
@@ -240,21 +268,12 @@ def _decode_alike(data: bytes, ends: "Rows", layout: Layout, found: _Found) -> "
         is_alike = (digits <= 9).all(axis=0)
         is_alike &= _have_none(np.bitwise_and(words, mask, out=masked[: len(words)]) != fixed)
         is_alike &= _have_none(_find_forbidden(words.take(free_words, axis=1)) & is_free)
-        instant, *figures = np.split(digits, cuts)
-        time, is_instant = layout.instant.read(instant)
-        is_alike &= is_instant
-        numbers: dict[str, Numbers] = {}
-        for (key, number), figure in zip(layout.numbers, figures, strict=True):
-            numbers[key], is_number = number.read(figure)
-            is_alike &= is_number
         alike.append(is_alike)
         kept = slice(None) if is_alike.all() else is_alike
-        found.times.append(time[kept])
-        found.machine_ids.append(_cut_lines(block[kept], spans["machine_id"]))
-        found.codes.append(_cut_lines(block[kept], spans.get("codigo_evento", slice(0, 0))))
-        for name, values in found.readings.items():
-            values.append(numbers[name][kept] if name in numbers else np.full(len(found.times[-1]), np.nan))
-    return np.concatenate(alike)
+        for part, cut in zip(parts, (digits[:, kept], *(_as_lines(block[kept, s]) for s in spans)), strict=True):
+            part.append(cut)
+    digits, *texts = (np.concatenate(part, axis=axis) for part, axis in zip(parts, (1, 0, 0), strict=True))
+    return np.concatenate(alike), digits, texts[0], texts[1]
 
 
 def _have_none(marks: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
@@ -276,10 +295,10 @@ def _find_forbidden(words: "Words") -> "NDArray[np.bool_]":
     return is_forbidden
 
 
-def _cut_lines(block: "Octets", span: slice) -> bytes:
-    """Cut the same place out of each row, as lines."""
+def _as_lines(texts: "Octets") -> "Octets":
+    """Put a line feed behind each row."""
     import numpy as np  # noqa: PLC0415
 
-    cut = np.full((len(block), span.stop - span.start + 1), ord("\n"), np.uint8)
-    cut[:, :-1] = block[:, span]
-    return cut.tobytes()
+    lines = np.full((len(texts), texts.shape[1] + 1), ord("\n"), np.uint8)
+    lines[:, :-1] = texts
+    return lines
