@@ -113,7 +113,7 @@ class DynamoDB:
         How often a request is sent.
     """
 
-    def __init__(self, endpoint: Endpoint, patience: Patience = Patience()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, endpoint: Endpoint, patience: Patience = Patience()) -> None:
         self.endpoint = endpoint
         self.patience = patience
         self.tls = endpoint.make_tls()
@@ -234,18 +234,23 @@ class _Line:
             raise TimeoutError(f"it did not answer within {seconds:g} s") from None
 
     async def _connect(self) -> Connection:
-        endpoint, seconds = self._client.endpoint, self._client.patience.connect
-        loop = asyncio.get_running_loop()
-        options = {"ssl": self._client.tls, "server_hostname": endpoint.host if endpoint.is_encrypted else None}
+        seconds = self._client.patience.connect
         try:
             async with asyncio.timeout(seconds):
-                if endpoint.proxy is None:
-                    _, made = await loop.create_connection(Connection, endpoint.host, endpoint.port, **options)
-                else:
-                    tunnel = await asyncio.to_thread(_dig_tunnel, endpoint, seconds)
-                    _, made = await loop.create_connection(Connection, sock=tunnel, **options)
+                return await self._open()
         except TimeoutError:
             raise TimeoutError(f"it could not be connected to within {seconds:g} s") from None
+
+    async def _open(self) -> Connection:
+        loop, endpoint, tls = asyncio.get_running_loop(), self._client.endpoint, self._client.tls
+        name = None if tls is None else endpoint.host
+        if endpoint.proxy is None:
+            _, made = await loop.create_connection(
+                Connection, endpoint.host, endpoint.port, ssl=tls, server_hostname=name
+            )
+        else:
+            tunnel = await asyncio.to_thread(_dig_tunnel, endpoint, self._client.patience.connect)
+            _, made = await loop.create_connection(Connection, sock=tunnel, ssl=tls, server_hostname=name)
         return made
 
 
@@ -258,7 +263,7 @@ def _dig_tunnel(endpoint: Endpoint, seconds: float) -> socket.socket:
     connection.set_tunnel(endpoint.host, endpoint.port, _authorize(proxy.username, proxy.password))
     connection.connect()
     tunnel: socket.socket = connection.sock
-    tunnel.setblocking(False)
+    tunnel.settimeout(0)
     return tunnel
 
 
