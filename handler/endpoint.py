@@ -100,12 +100,10 @@ def find_endpoint(url: str | None, region: str | None) -> Endpoint:
     Raises
     ------
     ConfigurationError
-        If there is no region, or the URL is none.
+        If there is no region, the URL is none, or the proxy itself asks for TLS.
     """
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-    from botocore.httpsession import ProxyConfiguration  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
-    from botocore.utils import get_environ_proxies  # noqa: PLC0415
 
     session = get_session()
     try:
@@ -120,8 +118,18 @@ def find_endpoint(url: str | None, region: str | None) -> Endpoint:
         read_credentials=_make_reader(session),
         user_agent=client.meta.config.user_agent,
         ca_file=_find_certificates(session),
-        proxy=ProxyConfiguration(get_environ_proxies(found)).proxy_url_for(found),
+        proxy=_find_proxy(found),
     )
+
+
+def _find_proxy(url: str) -> str | None:
+    from botocore.httpsession import ProxyConfiguration  # noqa: PLC0415
+    from botocore.utils import get_environ_proxies  # noqa: PLC0415
+
+    proxy: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    if proxy is not None and urlsplit(proxy).scheme != "http":
+        raise ConfigurationError("HTTPS_PROXY", "the table cannot be reached through it; give a proxy of http://")
+    return proxy
 
 
 def _find_certificates(session: "Session") -> str | None:
