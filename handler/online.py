@@ -107,8 +107,8 @@ def _find_rare(features: pl.DataFrame) -> dict[str, list[int]]:
     """Find the doubles, row by row, that orjson may write otherwise than ``repr``, or the table does not hold."""
     size = pl.selectors.float().cast(pl.Float64).abs()
     is_rare = (size < _PLAIN[0]) | (size >= _PLAIN[1])
-    found: dict[str, list[int]] = features.select(is_rare.arg_true().implode()).row(0, named=True)
-    return found
+    found = features.select(is_rare.arg_true().implode())
+    return found.row(0, named=True) if found.columns else {}
 
 
 def _write_doubles(values: list[float | None], rare: list[int]) -> list[str | None]:

@@ -1,6 +1,7 @@
 """A table on the loopback that answers, or fails to, as a test says."""
 
 import json
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -116,12 +117,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(respond: Callable[[str], Reply]) -> Iterator[Table]:
+def serving(respond: Callable[[str], Reply], tls: ssl.SSLContext | None = None) -> Iterator[Table]:
     """Answer each put with what ``respond`` makes of its machine."""
     table = Table(respond)
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.table = table
-        table.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        table.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
