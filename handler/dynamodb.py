@@ -17,7 +17,7 @@ from handler.connection import Answer, BadAnswerError, Connection, UnansweredErr
 from handler.endpoint import Endpoint
 from handler.signature import NoCredentialsError, Signer
 
-IN_FLIGHT: Final = 64
+IN_FLIGHT: Final = 96
 """Requests at a time, each on a connection of its own."""
 
 NO_CREDENTIALS: Final = "NoCredentials"

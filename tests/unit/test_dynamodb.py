@@ -17,7 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from handler.dynamodb import DynamoDB, Patience, RequestError
+from handler.dynamodb import IN_FLIGHT, DynamoDB, Patience, RequestError
 from handler.endpoint import Endpoint
 from tests.table_server import HANG_UP, OK, SOON, Key, Reply, Table, refuse, serving
 
@@ -71,8 +71,8 @@ def test_credentials_are_read_for_every_attempt() -> None:
 def test_connections_are_used_again() -> None:
     with serving(lambda machine: OK) as table:
         assert put(table.client(), [str(k) for k in range(500)]) == [None] * 500
-    assert 1 <= table.connections <= 64
-    assert (table.calls, table.most_at_once <= 64) == (500, True)
+    assert 1 <= table.connections <= IN_FLIGHT
+    assert (table.calls, table.most_at_once <= IN_FLIGHT) == (500, True)
 
 
 GARBAGE = Reply(raw=b"<html>no HTTP at all</html>")
@@ -250,7 +250,7 @@ def test_tls_is_checked_against_the_trusted_certificates(certificate: Path) -> N
         url = table.url.replace("127.0.0.1", "localhost")
         trusted = Endpoint(url, "us-east-1", Key, ca_file=str(certificate))
         assert put(DynamoDB(trusted, SOON), [str(k) for k in range(100)]) == [None] * 100
-        assert table.connections <= 64
+        assert table.connections <= IN_FLIGHT
         for wrong in (replace(trusted, ca_file=None), replace(trusted, url=table.url)):
             (error,) = put(DynamoDB(wrong, SOON))
             assert "certificate verify failed" in str(error)

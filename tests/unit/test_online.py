@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.dynamodb import DynamoDB
+from handler.dynamodb import IN_FLIGHT, DynamoDB
 from handler.endpoint import find_endpoint
 from handler.errors import OnlineStoreError
 from handler.online import Item, OnlineResult, to_items, write_items
@@ -156,8 +156,8 @@ def test_many_puts_are_in_flight_and_few_items_wait() -> None:
     with serving(respond) as table:
         assert write_items(table.client(), "features", items()) == OnlineResult(500, 0)
     assert table.most_at_once > 8
-    assert max(held) <= 64
-    assert table.connections <= 64
+    assert max(held) <= IN_FLIGHT
+    assert table.connections <= IN_FLIGHT
 
 
 def test_error_in_an_item_ends_all_with_that_error() -> None:
