@@ -197,9 +197,11 @@ class _Sending:
             return RequestError(NO_CREDENTIALS, str(error))
         try:
             return read_error(await line.exchange(request))
+        except (BadAnswerError, UnansweredError) as error:
+            what = "Connection was closed before we received a valid response from endpoint URL"
+            return RequestError("", f'{what}: "{self._client.endpoint.url}" ({error})', is_transient=True)
         except OSError as error:
-            url = self._client.endpoint.url
-            return RequestError("", f'No answer from the endpoint URL "{url}": {_describe(error)}', is_transient=True)
+            return RequestError("", str(error), is_transient=True)
 
 
 class _Line:
@@ -225,21 +227,23 @@ class _Line:
             await self._connection.close()
 
     async def _exchange(self, connection: Connection, request: bytes) -> Answer:
-        seconds = self._client.patience.read
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._client.patience.read):
                 return await connection.exchange(request)
         except TimeoutError:
             await connection.close()
-            raise TimeoutError(f"it did not answer within {seconds:g} s") from None
+            raise TimeoutError(f'Read timeout on endpoint URL: "{self._client.endpoint.url}"') from None
 
     async def _connect(self) -> Connection:
-        seconds = self._client.patience.connect
+        url = self._client.endpoint.url
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._client.patience.connect):
                 return await self._open()
         except TimeoutError:
-            raise TimeoutError(f"it could not be connected to within {seconds:g} s") from None
+            raise TimeoutError(f'Connect timeout on endpoint URL: "{url}"') from None
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise ConnectionError(f'Could not connect to the endpoint URL: "{url}" ({reason})') from error
 
     async def _open(self) -> Connection:
         loop, endpoint, tls = asyncio.get_running_loop(), self._client.endpoint, self._client.tls
@@ -307,7 +311,3 @@ def _read_refusal(document: dict[str, object], status: int) -> tuple[str, str]:
     kind = str(document.get("__type") or document.get("code") or status)
     message = document.get("message") or document.get("Message") or ""
     return kind.rpartition("#")[2].partition(":")[0], " ".join(str(message).split())
-
-
-def _describe(error: OSError) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -95,7 +95,8 @@ def find_endpoint(url: str | None, region: str | None) -> Endpoint:
     Parameters
     ----------
     url, region
-        What the function's settings say; None leaves them to botocore's rules.
+        What the function's settings say; None leaves them to botocore's rules. ``AWS_ENDPOINT_URL_DYNAMODB`` goes
+        before the URL, which is that of all services.
 
     Raises
     ------
@@ -106,8 +107,9 @@ def find_endpoint(url: str | None, region: str | None) -> Endpoint:
     from botocore.session import get_session  # noqa: PLC0415
 
     session = get_session()
+    general = None if os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") else url
     try:
-        client = session.create_client("dynamodb", region_name=region, endpoint_url=url)
+        client = session.create_client("dynamodb", region_name=region, endpoint_url=general)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError("AWS_REGION", f"the table's client cannot be made: {error}") from error
     client.close()

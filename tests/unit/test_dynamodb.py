@@ -159,6 +159,21 @@ def test_slow_answer_is_given_up() -> None:
         pause.set()
     assert table.calls == 2
 
+    def doze(machine: str) -> Reply:
+        time.sleep(0.2)
+        return OK
+
+    with serving(doze) as table:
+        (error,) = put(table.client(replace(SOON, read=0.05, attempts=1)))
+    assert str(error) == f'Read timeout on endpoint URL: "{table.url}"'
+
+
+def test_answer_cut_off_is_an_error_that_names_the_endpoint() -> None:
+    with serving(lambda machine: CUT_OFF) as table:
+        (error,) = put(table.client())
+    what = "Connection was closed before we received a valid response from endpoint URL"
+    assert str(error).startswith(f'{what}: "{table.url}" (')
+
 
 def test_nobody_there_is_an_error_that_names_the_endpoint() -> None:
     with socket.socket() as taken:
@@ -166,7 +181,7 @@ def test_nobody_there_is_an_error_that_names_the_endpoint() -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         (error,) = put(DynamoDB(Endpoint(url, "us-east-1", Key), SOON))
     assert error is not None
-    assert str(error).startswith(f'No answer from the endpoint URL "{url}": ')
+    assert str(error).startswith(f'Could not connect to the endpoint URL: "{url}" (')
 
 
 def test_connecting_is_given_up() -> None:
@@ -180,7 +195,7 @@ def test_connecting_is_given_up() -> None:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         (error,) = put(DynamoDB(Endpoint(url, "us-east-1", Key), replace(SOON, connect=0.05, attempts=2)))
     assert error is not None
-    assert "could not be connected to within 0.05 s" in str(error)
+    assert str(error) == f'Connect timeout on endpoint URL: "{url}"'
 
 
 def test_after_the_end_nothing_is_taken() -> None:
