@@ -186,8 +186,7 @@ class _Sending:
                 return error
             if attempt < self._client.patience.attempts:
                 await asyncio.sleep(self._client.patience.draw_wait(attempt, is_throttled=error.is_throttled))
-        # The others are tried once each until the table answers again: 10,000 times all attempts would take hours.
-        self._is_in_vain = True
+        self._is_in_vain = True  # the others are tried once each until the table answers: all attempts would take hours
         return error
 
     async def _attempt(self, line: "_Line", order: bytes) -> RequestError | None:

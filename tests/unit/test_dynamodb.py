@@ -225,7 +225,7 @@ def test_waits_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A key and a certificate of ``localhost``, signed by itself."""
-    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
