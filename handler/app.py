@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from handler.errors import ConfigurationError, ProcessingError
+from handler.dynamodb import DynamoDB
+from handler.endpoint import find_endpoint
+from handler.errors import ProcessingError
 from handler.lake import Lake
 from handler.observability import emit_metrics, logger
-from handler.online import PUTS_IN_FLIGHT, RETRIES, DynamoDBClient, OnlineResult, to_items, write_items
+from handler.online import OnlineResult, to_items, write_items
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Run, plan_run
 from handler.settings import Settings
@@ -76,22 +78,6 @@ def prepare_job(run: Run, settings: Settings, now: datetime) -> Job:
 
 
 @cache
-def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDBClient:
-    """Make the table's client, once a process; boto3 is imported only when there is something to write."""
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-
-    config = Config(
-        retries=dict(RETRIES),
-        max_pool_connections=PUTS_IN_FLIGHT,
-        connect_timeout=5,
-        read_timeout=20,
-        tcp_keepalive=True,
-        parameter_validation=False,  # the items are of our own making; it takes as long as all the rest of a put
-    )
-    try:
-        client: DynamoDBClient = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
-    except BotoCoreError as error:
-        raise ConfigurationError("AWS_REGION", f"the table's client cannot be made: {error}") from error
-    return client
+def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDB:
+    """Make the table's client, once a process; botocore is imported only when there is something to write."""
+    return DynamoDB(find_endpoint(endpoint, region))

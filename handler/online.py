@@ -1,46 +1,40 @@
 """The online store: the newest features of each machine, one DynamoDB item a machine."""
 
 import math
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
+import orjson
 import polars as pl
 
+from handler.dynamodb import NO_CREDENTIALS, DynamoDB, RequestError
 from handler.errors import OnlineStoreError
 from handler.timestamps import format_instant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 KEY: Final = "machine_id"
 RETENTION: Final = timedelta(days=7)
 """How long after its ``event_timestamp`` an item may be deleted: the table's TTL attribute is ``expires_at``."""
 
-PUTS_IN_FLIGHT: Final = 32
-"""Threads that put, and the client's connections."""
-
-RETRIES: Final = {"mode": "standard", "total_max_attempts": 8}
-"""botocore's own retries of throttled and failed requests: exponential backoff with jitter, at most 20 s."""
-
+_ROWS_AT_A_TIME: Final = 512
 _SMALLEST: Final = 1e-130
 _LARGEST: Final = 9.9e125
+_PLAIN: Final = (1e-4, 1e16)
+"""Doubles between these, in size, are written without an exponent, and alike by ``repr`` and orjson."""
+
 _PERMANENT: Final = frozenset(
-    {"ResourceNotFoundException", "AccessDeniedException", "UnrecognizedClientException", "ValidationException"}
+    {
+        "AccessDeniedException",
+        NO_CREDENTIALS,
+        "ResourceNotFoundException",
+        "UnrecognizedClientException",
+        "ValidationException",
+    }
 )
 
-Item = dict[str, dict[str, str]]
-
-
-class DynamoDBClient(Protocol):
-    """What is used of boto3's DynamoDB client."""
-
-    def put_item(self, **kwargs: Any) -> Mapping[str, Any]:
-        """Put one item."""
-        ...
+Attribute = dict[str, str]
+Item = dict[str, Attribute]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +63,79 @@ def to_items(rows: pl.DataFrame, created: datetime) -> Iterator[Item]:
         than DynamoDB's 1e-130 becomes 0, and what is not finite is left out.
     """
     created_text = format_instant(created)
-    features = [name for name in rows.columns if name not in (KEY, "event_timestamp")]
-    for row in rows.iter_rows(named=True):
-        as_of = row["event_timestamp"]
-        item: Item = {
-            KEY: {"S": row[KEY]},
-            "event_timestamp": {"S": format_instant(as_of)},
-            "created_timestamp": {"S": created_text},
-            "expires_at": {"N": str(int((as_of + RETENTION).timestamp()))},
-        }
-        for name in features:
-            value = row[name]
-            if isinstance(value, str):
-                item[name] = {"S": value}
-            elif value is not None and math.isfinite(value):
-                item[name] = {"N": _to_number(value)}
+    for some in rows.iter_slices(_ROWS_AT_A_TIME):
+        yield from _to_items(some, {"S": created_text})
+
+
+def _to_items(rows: pl.DataFrame, created: Attribute) -> Iterator[Item]:
+    """Turn some rows into items; texts are made a column at a time, which takes a fifth of the time of cell by cell."""
+    instants: list[datetime] = rows["event_timestamp"].to_list()
+    starts = {instant: _to_first_attributes(instant, created) for instant in set(instants)}
+    features = rows.drop(KEY, "event_timestamp")
+    names = features.columns
+    kinds = ["S" if dtype == pl.String else "N" for dtype in features.dtypes]
+    texts = zip(*_write_columns(features), strict=True) if names else iter([()] * rows.height)
+    for machine, instant, values in zip(rows[KEY].to_list(), instants, texts, strict=True):
+        item: Item = {KEY: {"S": machine}, **starts[instant]}
+        item.update(
+            {name: {kind: text} for name, kind, text in zip(names, kinds, values, strict=True) if text is not None}
+        )
         yield item
+
+
+def _to_first_attributes(as_of: datetime, created: Attribute) -> Item:
+    return {
+        "event_timestamp": {"S": format_instant(as_of)},
+        "created_timestamp": created,
+        "expires_at": {"N": str(int((as_of + RETENTION).timestamp()))},
+    }
+
+
+def _write_columns(features: pl.DataFrame) -> Iterator[list[str | None]]:
+    """Write each column's values, None where a row has none that the table could hold."""
+    rare = _find_rare(features)
+    for column in features:
+        if column.dtype == pl.String:
+            yield column.to_list()
+        elif column.dtype.is_float():
+            yield _write_doubles(column.to_list(), rare[column.name])
+        else:
+            yield [None if value is None else str(value) for value in column.to_list()]
+
+
+def _find_rare(features: pl.DataFrame) -> dict[str, list[int]]:
+    """Find the doubles, row by row, that orjson may write otherwise than ``repr``, or the table does not hold."""
+    size = pl.selectors.float().cast(pl.Float64).abs()
+    is_rare = (size < _PLAIN[0]) | (size >= _PLAIN[1])
+    found = features.select(is_rare.arg_true().implode())
+    return found.row(0, named=True) if found.columns else {}
+
+
+def _write_doubles(values: list[float | None], rare: list[int]) -> list[str | None]:
+    """Write each number as ``_to_number`` does; None where it is null or not finite."""
+    document = orjson.dumps(values)
+    texts: list[str | None] = list(document[1:-1].decode().split(","))
+    for row in rare:
+        value = values[row]
+        if value is not None and math.isfinite(value):
+            texts[row] = _to_number(value)
+    return [None if text == "null" else text for text in texts] if b"null" in document else texts
 
 
 def _to_number(value: float) -> str:
     """Write a number as DynamoDB takes it: ``repr`` gives the shortest text that reads back as the same double."""
     if abs(value) < _SMALLEST:
         return "0"
-    return repr(math.copysign(min(abs(value), _LARGEST), value)) if isinstance(value, float) else str(value)
+    return repr(math.copysign(min(abs(value), _LARGEST), value))
 
 
-def write_items(client: DynamoDBClient, table: str, items: Iterable[Item], *, only_newer: bool = False) -> OnlineResult:
+def write_items(client: DynamoDB, table: str, items: Iterable[Item], *, only_newer: bool = False) -> OnlineResult:
     """Put items, many at a time, each only where the table has no newer one.
 
     Parameters
     ----------
     client
-        Made with :data:`RETRIES`, and as many connections as :data:`PUTS_IN_FLIGHT`.
+        Sends the requests, and sends again those that are throttled or fail.
     table
         The table's name.
     items
@@ -116,67 +151,47 @@ def write_items(client: DynamoDBClient, table: str, items: Iterable[Item], *, on
     """
     comparison = "<" if only_newer else "<="
     condition = f"attribute_not_exists({KEY}) OR event_timestamp {comparison} :event_timestamp"
-    stop = threading.Event()
+    outcomes = _Outcomes()
+    client.put_all((_to_order(table, item, condition) for item in items), outcomes.settle)
+    if outcomes.first_error is not None:
+        raise OnlineStoreError(table, outcomes.explain()) from outcomes.first_error
+    return OnlineResult(outcomes.written, outcomes.stale_skipped)
 
-    def put(item: Item) -> bool | None:
-        if stop.is_set():
-            return None
-        try:
-            client.put_item(
-                TableName=table,
-                Item=item,
-                ConditionExpression=condition,
-                ExpressionAttributeValues={":event_timestamp": item["event_timestamp"]},
-            )
-        except Exception as error:
-            code = _error_code(error)
-            if code == "ConditionalCheckFailedException":
-                return False
-            if code in _PERMANENT:
-                stop.set()
-            raise
+
+def _to_order(table: str, item: Item, condition: str) -> bytes:
+    return orjson.dumps(
+        {
+            "TableName": table,
+            "Item": item,
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": {":event_timestamp": item["event_timestamp"]},
+        }
+    )
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """How the puts ended."""
+
+    written: int = 0
+    stale_skipped: int = 0
+    failed: int = 0
+    first_error: RequestError | None = None
+
+    def settle(self, error: RequestError | None) -> bool:
+        """Count one; False where no other can end better."""
+        if error is None:
+            self.written += 1
+        elif error.code == "ConditionalCheckFailedException":
+            self.stale_skipped += 1
+        else:
+            self.failed += 1
+            self.first_error = self.first_error or error
+            return error.code not in _PERMANENT
         return True
 
-    outcomes, errors = _run_bounded(put, items)
-    if errors:
-        raise OnlineStoreError(table, _explain(errors)) from errors[0]
-    return OnlineResult(written=outcomes.count(True), stale_skipped=outcomes.count(False))
-
-
-def _run_bounded(
-    put: "Callable[[Item], bool | None]", items: Iterable[Item]
-) -> tuple[list[bool | None], list[BaseException]]:
-    """Run ``put`` on a thread pool, holding no more items at a time than keep it busy."""
-    outcomes: list[bool | None] = []
-    errors: list[BaseException] = []
-
-    def collect(done: Iterable["Future[bool | None]"]) -> None:
-        for future in done:
-            error = future.exception()
-            if error is None:
-                outcomes.append(future.result())
-            else:
-                errors.append(error)
-
-    with ThreadPoolExecutor(PUTS_IN_FLIGHT, thread_name_prefix="online") as pool:
-        waiting: set[Future[bool | None]] = set()
-        for item in items:
-            if len(waiting) >= 2 * PUTS_IN_FLIGHT:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                collect(done)
-            waiting.add(pool.submit(put, item))
-        collect(wait(waiting).done)
-    return outcomes, errors
-
-
-def _error_code(error: Exception) -> str:
-    """Read the service's code of a botocore ClientError; empty for any other error."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-
-
-def _explain(errors: Sequence[BaseException]) -> str:
-    first = " ".join(str(errors[0]).split())[:300]
-    if isinstance(errors[0], Exception) and _error_code(errors[0]) == "ResourceNotFoundException":
-        return f"does not exist; check DYNAMODB_TABLE_NAME ({first})"
-    return f"{len(errors)} items could not be written after retries; the first: {first}"
+    def explain(self) -> str:
+        first = str(self.first_error)[:300]
+        if self.first_error is not None and self.first_error.code == "ResourceNotFoundException":
+            return f"does not exist; check DYNAMODB_TABLE_NAME ({first})"
+        return f"{self.failed} items could not be written after retries; the first: {first}"

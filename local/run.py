@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,6 +29,8 @@ _NEVER_SET: Final = (
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_CA_BUNDLE",
     "AWS_PROFILE",
+    "HTTP_PROXY",  # the table is on this machine
+    "http_proxy",
 )
 
 
@@ -73,8 +76,6 @@ def local_function(
     on_step
         Told of each step the function reports.
     """
-    from moto import mock_aws
-
     environment = {
         "TIME_WINDOW": "6",
         **{name: value for name, value in os.environ.items() if name not in _NEVER_SET},
@@ -84,7 +85,8 @@ def local_function(
     if features is not None:
         environment["FEATURES_FILE"] = str(features)
     steps = _StepHandler(on_step)
-    with _environment(environment), log.open("a", encoding="utf-8") as stream, mock_aws():
+    with _environment(environment), _dynamodb_in_memory() as endpoint, log.open("a", encoding="utf-8") as stream:
+        os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
         connect_dynamodb.cache_clear()
         logger = logging.getLogger(SERVICE)
         logger.addHandler(steps)
@@ -93,6 +95,22 @@ def local_function(
         finally:
             logger.removeHandler(steps)
             connect_dynamodb.cache_clear()
+
+
+@contextmanager
+def _dynamodb_in_memory() -> Iterator[str]:
+    """Start moto's DynamoDB on the loopback, empty; yield its endpoint."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it writes a line a request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 def _create_table() -> Any:

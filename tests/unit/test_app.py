@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from handler.app import connect_dynamodb, lambda_handler
 from handler.errors import ConfigurationError, EventError, OnlineStoreError
-from tests.harness import Row, at, check_sums, create_table, line, write_raw
+from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
 AS_OF = {"as_of": "2025-10-15T09:00:00Z"}
 
@@ -21,15 +19,13 @@ class Context:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A lake folder, a table in memory, and the function's environment."""
+def lake(tmp_path: Path, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A lake folder, an emulated table, and the function's environment."""
     monkeypatch.setenv("DATA_LAKE_BUCKET", tmp_path.as_uri())
     monkeypatch.setenv("DYNAMODB_TABLE_NAME", "features")
     monkeypatch.setenv("TIME_WINDOW", "6")
     connect_dynamodb.cache_clear()
-    with mock_aws():
-        create_table(boto3.client("dynamodb"))
-        yield tmp_path
+    yield tmp_path
     connect_dynamodb.cache_clear()
 
 

@@ -1,24 +1,23 @@
 """Items, conditions, and what happens when the table refuses."""
 
-import json
-import threading
+import math
 import time
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-import boto3
 import polars as pl
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
-from handler.app import connect_dynamodb
+from handler.dynamodb import IN_FLIGHT, DynamoDB
+from handler.endpoint import find_endpoint
 from handler.errors import OnlineStoreError
 from handler.online import Item, OnlineResult, to_items, write_items
-from tests.harness import NOW, at, create_table, stamp
+from handler.signature import NoCredentialsError
+from tests.harness import NOW, Aws, at, stamp
+from tests.table_server import OK, Reply, refuse, serving
 
 
 def rows(**columns: Any) -> pl.DataFrame:
@@ -59,77 +58,83 @@ def test_number_keeps_its_digits_and_fits_dynamodb(value: float) -> None:
         assert abs(number - Decimal(value)) <= abs(Decimal(value)) * Decimal("1e-12")
 
 
-@mock_aws
-def test_newer_item_is_kept_and_an_equal_one_replaced() -> None:
-    client = boto3.client("dynamodb", "us-east-1")
-    create_table(client)
+@given(
+    values=st.lists(
+        st.floats() | st.none() | st.sampled_from([0.0, -0.0, 1e-4, 9.999999999999999e-05, 1e16, 9999999999999998.0]),
+        min_size=1,
+    )
+)
+def test_numbers_are_written_as_python_writes_them(values: list[float | None]) -> None:
+    times = [at(9)] * len(values)
+    frame = pl.DataFrame(
+        {"machine_id": ["M"] * len(values), "event_timestamp": times, "mean_1h": values},
+        schema_overrides={"event_timestamp": pl.Datetime("us", "UTC"), "mean_1h": pl.Float64},
+    )
+    for value, made in zip(values, to_items(frame, NOW), strict=True):
+        if value is None or not math.isfinite(value):
+            assert "mean_1h" not in made
+        elif abs(value) < 1e-130:
+            assert made["mean_1h"] == {"N": "0"}
+        else:
+            assert made["mean_1h"] == {"N": repr(math.copysign(min(abs(value), 9.9e125), value))}
+
+
+def test_items_follow_their_rows_however_many_there_are() -> None:
+    count = 1300
+    frame = pl.DataFrame(
+        {
+            "machine_id": [str(k) for k in range(count)],
+            "event_timestamp": [at(k % 3) for k in range(count)],
+            "count_1h": [None if k % 7 == 0 else k for k in range(count)],
+            "zone": [None if k % 5 == 0 else "null" for k in range(count)],
+        },
+        schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")},
+    )
+    made = list(to_items(frame, NOW))
+    assert [one["machine_id"]["S"] for one in made] == [str(k) for k in range(count)]
+    for k, one in enumerate(made):
+        assert one["event_timestamp"] == {"S": stamp(at(k % 3))[:19] + "Z"}
+        assert one.get("count_1h") == (None if k % 7 == 0 else {"N": str(k)})
+        assert one.get("zone") == (None if k % 5 == 0 else {"S": "null"})
+    assert list(to_items(frame.head(0), NOW)) == []
+    assert len(list(to_items(frame.select("machine_id", "event_timestamp"), NOW))) == count
+
+
+@pytest.fixture
+def client(aws: Aws) -> DynamoDB:
+    return DynamoDB(find_endpoint(aws.endpoint, "us-east-1"))
+
+
+def test_newer_item_is_kept_and_an_equal_one_replaced(aws: Aws, client: DynamoDB) -> None:
     assert write_items(client, "features", [item("M1", 9), item("M2", 9)]) == OnlineResult(2, 0)
     assert write_items(client, "features", [item("M1", 8), item("M2", 10)]) == OnlineResult(1, 1)
     again = item("M1", 9) | {"mark": {"S": "second"}}
     assert write_items(client, "features", [again]) == OnlineResult(1, 0)
-    stored = {i["machine_id"]["S"]: i for i in client.scan(TableName="features")["Items"]}
+    stored = {i["machine_id"]["S"]: i for i in aws.dynamodb.scan(TableName="features")["Items"]}
     assert stored == {"M1": again, "M2": item("M2", 10)}
 
 
-@mock_aws
-def test_backfill_replaces_only_older_items() -> None:
-    client = boto3.client("dynamodb", "us-east-1")
-    create_table(client)
+def test_backfill_replaces_only_older_items(client: DynamoDB) -> None:
     write_items(client, "features", [item("M1", 9), item("M2", 8)])
     result = write_items(client, "features", [item("M1", 9), item("M2", 9), item("M3", 9)], only_newer=True)
     assert result == OnlineResult(2, 1)
 
 
+def test_odd_texts_arrive_as_they_are(aws: Aws, client: DynamoDB) -> None:
+    odd = item('é"\\\n\u2028😀', 9) | {"zone": {"S": "\x00 ü"}}
+    assert write_items(client, "features", [odd]) == OnlineResult(1, 0)
+    assert aws.dynamodb.scan(TableName="features")["Items"] == [odd]
+
+
 @pytest.mark.parametrize(
     "code", ["ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError"]
 )
-def test_throttled_and_failed_requests_are_sent_again(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    client = connect_dynamodb("http://127.0.0.1:9", "us-east-1")
-    answers = iter([code, code, None])
-
-    def respond(request: Any, **kwargs: Any) -> AWSResponse:
-        error = next(answers)
-        status = 200 if error is None else 500 if error == "InternalServerError" else 400
-        body = json.dumps(
-            {} if error is None else {"__type": f"com.amazonaws.dynamodb#{error}", "message": "slow down"}
-        )
-        response = AWSResponse(request.url, status, {"x-amzn-requestid": "1"}, None)
-        response._content = body.encode()
-        return response
-
-    client.meta.events.register("before-send.dynamodb.PutItem", respond)  # type: ignore[attr-defined]
-    try:
-        assert write_items(client, "features", [item("M1", 9)]) == OnlineResult(1, 0)
-        assert next(answers, "none left") == "none left"
-    finally:
-        connect_dynamodb.cache_clear()
-
-
-class Table:
-    """A table whose every put does what ``respond`` says."""
-
-    def __init__(self, respond: Any) -> None:
-        self.respond = respond
-        self.calls = 0
-        self.at_once = self.most_at_once = 0
-        self._lock = threading.Lock()
-
-    def put_item(self, **kwargs: Any) -> dict[str, Any]:
-        with self._lock:
-            self.calls += 1
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            self.respond(kwargs["Item"]["machine_id"]["S"])
-        finally:
-            with self._lock:
-                self.at_once -= 1
-        return {}
-
-
-def refuse(code: str) -> Any:
-    raise ClientError({"Error": {"Code": code, "Message": "no"}}, "PutItem")
+def test_throttled_and_failed_requests_are_sent_again(code: str) -> None:
+    status = 500 if code == "InternalServerError" else 400
+    answers = iter([refuse(code, status), refuse(code, status), OK])
+    with serving(lambda machine: next(answers)) as table:
+        assert write_items(table.client(), "features", [item("M1", 9)]) == OnlineResult(1, 0)
+    assert table.calls == 3
 
 
 def test_many_puts_are_in_flight_and_few_items_wait() -> None:
@@ -141,38 +146,96 @@ def test_many_puts_are_in_flight_and_few_items_wait() -> None:
             taken = k
             yield item(str(k), 9)
 
-    behind = []
+    held = []
 
-    def respond(machine: str) -> None:
-        behind.append(taken - int(machine))
+    def respond(machine: str) -> Reply:
+        held.append(taken + 1 - (table.calls - table.at_once))
         time.sleep(0.001)
+        return OK
 
-    table = Table(respond)
-    assert write_items(table, "features", items()) == OnlineResult(500, 0)
+    with serving(respond) as table:
+        assert write_items(table.client(), "features", items()) == OnlineResult(500, 0)
     assert table.most_at_once > 8
-    assert max(behind) < 100
+    assert max(held) <= IN_FLIGHT
+    assert table.connections <= IN_FLIGHT
+
+
+def test_error_in_an_item_ends_all_with_that_error() -> None:
+    def items() -> Any:
+        yield item("1", 9)
+        raise ValueError("no row")
+
+    with serving(lambda machine: OK) as table, pytest.raises(ValueError, match="no row"):
+        write_items(table.client(), "features", items())
 
 
 def test_every_other_item_is_tried_when_one_fails() -> None:
-    table = Table(lambda machine: refuse("ThrottlingException") if machine == "3" else None)
-    with pytest.raises(OnlineStoreError, match=r"^table features: 1 items could not be written after retries"):
-        write_items(table, "features", [item(str(k), 9) for k in range(50)])
+    with (
+        serving(lambda machine: refuse("ThrottlingException") if machine == "3" else OK) as table,
+        pytest.raises(OnlineStoreError, match=r"^table features: 1 items could not be written after retries"),
+    ):
+        write_items(table.client(), "features", [item(str(k), 9) for k in range(50)])
+    tries = Counter(order["Item"]["machine_id"]["S"] for order in table.orders)
+    assert tries == {str(k): 8 if k == 3 else 1 for k in range(50)}
+
+
+def test_table_that_never_answers_well_is_not_asked_eight_times_for_every_item() -> None:
+    with (
+        serving(lambda machine: refuse("InternalServerError", 500)) as table,
+        pytest.raises(OnlineStoreError, match=r"1000 items could not be written .*\(InternalServerError\)"),
+    ):
+        write_items(table.client(), "features", [item(str(k), 9) for k in range(1000)])
+    assert len({order["Item"]["machine_id"]["S"] for order in table.orders}) == 1000
+    assert 1000 < table.calls <= 1000 + 7 * IN_FLIGHT
+
+
+def test_refused_item_costs_no_other() -> None:
+    with (
+        serving(lambda machine: refuse("ItemCollectionSizeLimitExceededException") if machine == "3" else OK) as table,
+        pytest.raises(OnlineStoreError, match=r"1 items could not be written"),
+    ):
+        write_items(table.client(), "features", [item(str(k), 9) for k in range(50)])
     assert table.calls == 50
 
 
-def test_missing_table_stops_at_once_and_says_so() -> None:
-    table = Table(lambda machine: refuse("ResourceNotFoundException"))
-    with pytest.raises(OnlineStoreError, match="does not exist; check DYNAMODB_TABLE_NAME"):
-        write_items(table, "features", [item(str(k), 9) for k in range(2000)])
+@pytest.mark.parametrize("code", ["AccessDeniedException", "UnrecognizedClientException", "ValidationException"])
+def test_table_closed_to_us_stops_at_once(code: str) -> None:
+    with serving(lambda machine: refuse(code)) as table, pytest.raises(OnlineStoreError, match=rf"\({code}\)"):
+        write_items(table.client(), "features", [item(str(k), 9) for k in range(2000)])
     assert table.calls < 1000
 
 
+def test_missing_table_stops_at_once_and_says_so() -> None:
+    with (
+        serving(lambda machine: refuse("ResourceNotFoundException")) as table,
+        pytest.raises(OnlineStoreError, match="does not exist; check DYNAMODB_TABLE_NAME"),
+    ):
+        write_items(table.client(), "features", [item(str(k), 9) for k in range(2000)])
+    assert table.calls < 1000
+
+
+def test_without_credentials_nothing_is_sent() -> None:
+    def read() -> Any:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    with (
+        serving(lambda machine: OK) as table,
+        pytest.raises(OnlineStoreError, match="the first: Unable to locate credentials"),
+    ):
+        write_items(table.client(read_credentials=read), "features", [item(str(k), 9) for k in range(2000)])
+    assert table.calls == 0
+
+
 def test_failed_condition_is_no_error() -> None:
-    table = Table(lambda machine: refuse("ConditionalCheckFailedException") if machine < "2" else None)
-    assert write_items(table, "features", [item(str(k), 9) for k in range(5)]) == OnlineResult(3, 2)
+    def respond(machine: str) -> Reply:
+        return refuse("ConditionalCheckFailedException") if machine < "2" else OK
+
+    with serving(respond) as table:
+        assert write_items(table.client(), "features", [item(str(k), 9) for k in range(5)]) == OnlineResult(3, 2)
+    assert table.calls == 5
 
 
 def test_no_items_are_no_puts() -> None:
-    table = Table(lambda machine: None)
-    assert write_items(table, "features", []) == OnlineResult(0, 0)
-    assert table.calls == 0
+    with serving(lambda machine: OK) as table:
+        assert write_items(table.client(), "features", []) == OnlineResult(0, 0)
+    assert table.calls == table.connections == 0

@@ -69,7 +69,7 @@ def test_pandas_gets_the_same_values_without_pyarrow(tmp_path: Path) -> None:
 def test_handler_imports_neither_pandas_nor_numpy_nor_boto3() -> None:
     script = (
         "import sys, handler.app, handler.training; "
-        "print(sorted({'pandas', 'numpy', 'pyarrow', 'boto3', 'rich', 'moto'} & set(sys.modules)))"
+        "print(sorted({'pandas', 'numpy', 'pyarrow', 'boto3', 'botocore.session', 'rich', 'moto'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
