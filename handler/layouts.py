@@ -202,34 +202,35 @@ class _Found:
         empty = empty_lines(list(self.readings))
         if not self.rows:
             return empty
-        codes = b"".join(self.codes)
-        columns: dict[str, pl.Series | pl.Expr] = {
+        columns = {
             "row": pl.Series(np.concatenate(self.rows)),
-            "machine_id": pl.read_lines(b"".join(self.machine_ids)).to_series(),
+            "machine_id": _read_lines(self.machine_ids),
+            "codigo_evento": _read_lines(self.codes).replace("", None),
             "event_time": pl.Series(np.concatenate(self.times)).cast(INSTANT),
-            "codigo_evento": pl.read_lines(codes).to_series().replace("", None) if codes.strip() else pl.lit(None),
-            "has_timestamp": pl.lit(value=True),
-            "is_bad_number": pl.lit(value=False),
+            **{name: pl.Series(np.concatenate(values), nan_to_null=True) for name, values in self.readings.items()},
         }
-        for name, values in self.readings.items():
-            columns[name] = pl.Series(np.concatenate(values), nan_to_null=True)
-        return pl.select(**columns).select(empty.columns).cast(dict(empty.schema))
+        marks = {"has_timestamp": pl.lit(value=True), "is_bad_number": pl.lit(value=False)}
+        return pl.DataFrame(columns).with_columns(**marks).select(empty.columns)
+
+
+def _read_lines(texts: Sequence[bytes]) -> pl.Series:
+    return pl.read_lines(b"".join(texts)).to_series()
 
 
 def _decode_alike(data: bytes, ends: "Rows", layout: Layout, found: _Found) -> "NDArray[np.bool_]":
     """Decode, of the lines that end in some places, those that have a layout, and tell which they are."""
     import numpy as np  # noqa: PLC0415
 
-    placed = [layout.instant, *(number for _, number in layout.numbers)]
+    placed = [layout.instant.places, *(number.places for _, number in layout.numbers)]
     spans = dict(layout.texts)
     alike, digits, machine_ids, codes = _cut_out(
         data,
         ends,
         layout,
-        np.array([place for each in placed for place in each.places]),
+        np.array([place for places in placed for place in places]),
         (spans["machine_id"], spans.get("codigo_evento", slice(0, 0))),
     )
-    instant, *figures = np.split(digits, np.cumsum([len(each.places) for each in placed])[:-1])
+    instant, *figures = np.split(digits, np.cumsum([len(places) for places in placed])[:-1])
     times, is_read = layout.instant.read(instant)
     numbers: dict[str, Numbers] = {}
     for (key, number), figure in zip(layout.numbers, figures, strict=True):
@@ -265,7 +266,7 @@ def _cut_out(
         words = windows[ends[first : first + step] - width].view(np.uint64).reshape(-1, width // _WORD)
         block = words.view(np.uint8)
         digits = block.T[places] - np.uint8(ord("0"))
-        is_alike = (digits <= 9).all(axis=0)
+        is_alike: NDArray[np.bool_] = np.logical_and.reduce(digits <= 9, axis=0)
         is_alike &= _have_none(np.bitwise_and(words, mask, out=masked[: len(words)]) != fixed)
         is_alike &= _have_none(_find_forbidden(words.take(free_words, axis=1)) & is_free)
         alike.append(is_alike)

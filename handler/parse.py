@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
+from obstore import Bytes
 
 from handler.lake import RawContent
 from handler.layouts import decode_by_layout
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Rows = Sequence[int] | NDArray[np.int64]
+    Rows = NDArray[np.int64]
 
 REASONS: Final = (
     "not_json",
@@ -53,6 +54,7 @@ REJECTED_SCHEMA: Final[Mapping[str, pl.DataType]] = {
 }
 
 _MACHINE_ID_CHARACTERS: Final = 256
+_LINE_FEED: Final = ord("\n")
 _BLOCK: Final = 2**17
 _MOST_LEFT: Final = 0.05
 """Where layouts leave a larger share of the lines, shapes are tried."""
@@ -196,7 +198,7 @@ class _Batch:
     def __init__(self, contents: Iterable[RawContent]) -> None:
         self._keys: list[str] = []
         self._unreadable: list[tuple[str, None, str, str]] = []
-        parts = [FIRST_LINE]
+        parts: list[bytes | Bytes] = [FIRST_LINE]
         offsets: list[int] = []
         offset = len(FIRST_LINE)
         for content in contents:
@@ -205,7 +207,7 @@ class _Batch:
                 self._unreadable.append((content.key, None, UNREADABLE, content.problem))
             offsets.append(offset)
             parts.append(content.data)
-            if content.data and memoryview(content.data)[-1:] != b"\n":
+            if content.data and memoryview(content.data)[-1] != _LINE_FEED:
                 parts.append(b"\n")
                 offset += 1
             offset += len(content.data)
@@ -230,12 +232,14 @@ class _Batch:
 
         A byte that is no UTF-8 is a control character then.
         """
+        import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
+
         data = self._data
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
         if not data.isascii():
             data = blot_undecodable(data)
-        return data, self._ends if data is self._data else _find_line_ends(data)
+        return data, np.asarray(self._ends if data is self._data else _find_line_ends(data))
 
     def raw_lines(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Look up the bytes of rows."""
@@ -264,12 +268,12 @@ class _Batch:
         return pl.DataFrame(self._unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
 
 
-def _find_line_ends(data: bytes) -> "Rows":
+def _find_line_ends(data: bytes) -> "Sequence[int] | Rows":
     """Find the places of the line feeds."""
     if len(data) < WORTH_IT_BYTES:
         return [match.start() for match in re.finditer(b"\n", data)]
-    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
+    import numpy as np  # noqa: PLC0415
 
     octets = np.frombuffer(data, np.uint8)
     blocks = range(0, len(octets), _BLOCK)
-    return np.concatenate([np.flatnonzero(octets[i : i + _BLOCK] == ord("\n")) + i for i in blocks])
+    return np.concatenate([np.flatnonzero(octets[i : i + _BLOCK] == _LINE_FEED) + i for i in blocks])

@@ -29,6 +29,10 @@ _TILES_HELD: Final = 100_000
 
 _PARSED_AHEAD: Final = 1
 _SECONDS_AN_HOUR: Final = 3600
+_SMALLEST_ROW_GROUP: Final = 4096
+_MOST_ROW_GROUPS: Final = 16
+"""So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
+
 _MANIFEST: Final = "manifest"
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
@@ -200,7 +204,8 @@ def _parse_ahead(
 def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
     """Write a frame as Parquet, zstd; equal frames give equal bytes."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", metadata=dict(metadata or {}))
+    group = max(_SMALLEST_ROW_GROUP, -(-frame.height // _MOST_ROW_GROUPS))
+    frame.write_parquet(buffer, compression="zstd", row_group_size=group, metadata=dict(metadata or {}))
     return buffer.getvalue()
 
 

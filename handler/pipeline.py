@@ -170,7 +170,7 @@ def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:
         tiles = _load_tiles(files, machines, instants, job)
         if not tiles.is_empty():
             rows.append(compute_features(unite_tiles(tiles), instants, job.spec))
-    return rows[-1] if len(rows) <= 2 else pl.concat(rows).sort("event_timestamp", "machine_id")  # noqa: PLR2004
+    return pl.concat(rows).sort("event_timestamp", "machine_id")
 
 
 def _load_tiles(

@@ -160,6 +160,8 @@ def merge_moments(rows: pl.DataFrame, by: Sequence[str], *, x: str, y: str) -> p
     from handler.ordering import order_rows  # noqa: PLC0415
 
     ordering = order_rows(rows, by)
+    if ordering.begins.all():  # nothing to merge
+        return rows.select(*by, *names)[ordering.order]
     columns = {name: rows.get_column(name).to_physical().to_numpy()[ordering.order] for name in names}
     segments = ordering.segments
     merged = pl.DataFrame(merge(columns, segments, x=x, y=y)).select(names)
