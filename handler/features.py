@@ -111,7 +111,7 @@ def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: Fe
         chunk = instants[start : start + step]
         summaries = _summarize_windows(bins, chunk, lengths, merge_tiles, _MACHINE_READING)
         correlations = [_summarize_windows(pair, chunk, lengths, _merge_pairs, _MACHINE) for pair in pair_bins]
-        rows.append(_assemble_rows(summaries, correlations, spec).select(*schema))
+        rows.append(_assemble_rows(summaries, correlations, spec).select(*schema).cast({"machine_id": pl.String}))
     return pl.concat(rows)
 
 
@@ -121,28 +121,35 @@ def _assemble_rows(
     spec: FeatureSpec,
 ) -> pl.DataFrame:
     """Lay the windows' statistics side by side, a row an instant and machine."""
-    present = summaries[PRESENCE]
-    rows = present.select(*_ROW).unique().sort(*_ROW)
-
-    def attach(rows: pl.DataFrame, source: pl.DataFrame, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
-        part = source.select(*_ROW, **columns)
-        return rows.join(part, on=_ROW, how="left", maintain_order="left")
-
+    rows = summaries[PRESENCE].select(*_ROW).unique().sort(*_ROW)
+    windows = [summaries[w.length].with_columns(window=pl.lit(w.label), full=pl.lit(w.tiles)) for w in spec.windows]
+    statistics = pl.concat(windows).select(
+        *_ROW, "reading", "window", **_statistics(), coverage=_divide(pl.col("tiles"), pl.col("full"))
+    )
+    parts = [
+        statistics.filter(reading=reading.name, window=window.label).select(
+            *_ROW, pl.exclude(*_ROW, "reading", "window").name.map(f"{reading.name}_{{}}_{window.label}".format)
+        )
+        for reading in spec.readings
+        for window in spec.windows
+    ]
+    staleness = _divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
     for reading in spec.readings:
-        name = reading.name
-        parts = {length: frame.filter(pl.col("reading") == name) for length, frame in summaries.items()}
-        staleness = _divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
-        rows = attach(rows, parts[PRESENCE], {f"{name}_staleness_seconds": staleness})
+        of_reading = pl.col("reading") == reading.name
+        last = summaries[PRESENCE].filter(of_reading)
+        parts.append(last.select(*_ROW, staleness.alias(f"{reading.name}_staleness_seconds")))
         if reading.zone_boundaries:
-            rows = attach(rows, parts[ZONE_WINDOW], {f"{name}_zone": _zone(reading)})
+            zone = _zone(reading).alias(f"{reading.name}_zone")
+            parts.append(summaries[ZONE_WINDOW].filter(of_reading).select(*_ROW, zone))
+    for (a, b), pair in zip(spec.pairs, correlations, strict=True):
         for window in spec.windows:
-            columns = {f"{name}_{stat}_{window.label}": value for stat, value in _statistics().items()}
-            columns[f"{name}_coverage_{window.label}"] = _divide(pl.col("tiles"), window.tiles)
-            rows = attach(rows, parts[window.length], columns)
-    for (a, b), windows in zip(spec.pairs, correlations, strict=True):
-        for window in spec.windows:
-            rows = attach(rows, windows[window.length], {f"{a}_{b}_corr_{window.label}": _correlation()})
-    return rows.with_columns(pl.col("^.*_(count|coverage)_[0-9]+[mh]$").fill_null(0))
+            correlation = _correlation().alias(f"{a}_{b}_corr_{window.label}")
+            parts.append(pair[window.length].select(*_ROW, correlation))
+    whole = rows.lazy()
+    for part in parts:
+        whole = whole.join(part.lazy(), on=_ROW, how="left", maintain_order="left")
+    zero = [f"{r.name}_{kind}_{w.label}" for r in spec.readings for kind in ("count", "coverage") for w in spec.windows]
+    return whole.with_columns(pl.col(zero).fill_null(0)).collect()
 
 
 def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
