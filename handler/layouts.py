@@ -283,8 +283,7 @@ def _have_none(marks: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
 
     if not marks.any():  # nearly always, and much faster than row by row
         return np.ones(len(marks), np.bool_)
-    has_none: NDArray[np.bool_] = ~marks.any(axis=1)
-    return has_none
+    return np.logical_not(marks.any(axis=1))
 
 
 def _find_forbidden(words: "Words") -> "NDArray[np.bool_]":
