@@ -130,7 +130,8 @@ def map_partition(
 ) -> MappedPartition:
     """Turn a raw partition into its processed files.
 
-    Only one batch of lines is in memory at a time; the tiles of batches merge. A line is a duplicate where the
+    Two batches of lines are in memory at a time, one parsed while the other is summarized; the tiles of batches merge,
+    and of earlier lines only what tells duplicates is kept. A line is a duplicate where the
     partition already had the same machine, event time and readings, or the same failure event.
 
     Parameters

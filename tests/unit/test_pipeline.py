@@ -32,6 +32,21 @@ def test_only_the_changed_partition_is_read_again(tmp_path: Path) -> None:
     assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
 
 
+def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hour in range(4):
+        lines = [raw for number in range(40) for raw in steady(f"M{number % (hour + 37)}", hour, number)]
+        write_raw(tmp_path, at(hour), "a.jsonl", lines)
+    at_once = Pipeline(tmp_path)
+    at_once.run(at(4))
+    whole = at_once.read_processed("training")
+    monkeypatch.setattr("handler.pipeline._TILE_BYTES_AT_A_TIME", 3000)
+    in_shares = Pipeline(tmp_path)
+    in_shares.run(at(4))
+    assert whole.height > 4 * 37
+    assert_frame_equal(in_shares.read_processed("training").drop("created_timestamp"), whole.drop("created_timestamp"))
+    assert in_shares.rows_at(at(4)) == at_once.rows_at(at(4))
+
+
 def test_late_arrival_refreshes_the_earlier_hours_that_can_see_it(tmp_path: Path) -> None:
     for hour in range(12):
         write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
