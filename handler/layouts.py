@@ -205,12 +205,18 @@ class _Found:
         columns = {
             "row": pl.Series(np.concatenate(self.rows)),
             "machine_id": _read_lines(self.machine_ids),
-            "codigo_evento": _read_lines(self.codes).replace("", None),
+            "codigo_evento": self._read_codes(),
             "event_time": pl.Series(np.concatenate(self.times)).cast(INSTANT),
             **{name: pl.Series(np.concatenate(values), nan_to_null=True) for name, values in self.readings.items()},
         }
         marks = {"has_timestamp": pl.lit(value=True), "is_bad_number": pl.lit(value=False)}
         return pl.DataFrame(columns).with_columns(**marks).select(empty.columns)
+
+    def _read_codes(self) -> pl.Series:
+        codes = b"".join(self.codes)
+        if not codes.strip():  # readings only
+            return pl.Series([None], dtype=pl.String).new_from_index(0, len(codes))
+        return pl.read_lines(codes).to_series().replace("", None)
 
 
 def _read_lines(texts: Sequence[bytes]) -> pl.Series:

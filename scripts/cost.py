@@ -33,10 +33,10 @@ ALARMS: Final = 6
 METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
 
-# Measured on two cores (docs/performance.md); a Lambda of 1,769 MB has one, so memory buys a share.
-SECONDS_A_MILLION_LINES: Final = 1.6
-SECONDS_AN_ITEM: Final = 0.0014
-CORES_MEASURED: Final = 2
+# Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
+SECONDS_A_MILLION_LINES: Final = 0.75
+SECONDS_A_MACHINE: Final = 0.0015  # tiles of 24 hours read, rows computed
+SECONDS_AN_ITEM: Final = 0.0001
 MB_A_CORE: Final = 1769
 SECONDS_A_RUN: Final = 1.0  # start, planning, tiles, training files
 TIMEOUT_SECONDS: Final = 900
@@ -57,8 +57,8 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
     """
     runs = RUNS_A_DAY * DAYS
     lines = machines * READINGS_AN_HOUR * HOURS_A_RUN
-    slowdown = CORES_MEASURED / min(memory_mb / MB_A_CORE, CORES_MEASURED)
-    seconds = SECONDS_A_RUN + slowdown * (lines / 1e6 * SECONDS_A_MILLION_LINES + machines * SECONDS_AN_ITEM)
+    work = lines / 1e6 * SECONDS_A_MILLION_LINES + machines * (SECONDS_A_MACHINE + SECONDS_AN_ITEM)
+    seconds = SECONDS_A_RUN + work / min(memory_mb / MB_A_CORE, 1)
     reads = OBJECTS_AN_HOUR * HOURS_A_RUN + 2 * 30
     writes = 3 * HOURS_A_RUN + 2 * HOURS_A_RUN + 40  # three files a partition, training files, listings
     items = machines * math.ceil(ITEM_BYTES / 1024)

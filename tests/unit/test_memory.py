@@ -31,11 +31,12 @@ def test_free_memory_goes_back_and_a_choice_of_the_users_stays() -> None:
         [sys.executable, "-c", RETAINED], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     told = json.loads(done.stdout)
-    assert told["jemalloc"] == "dirty_decay_ms:7"
+    assert told["jemalloc"].endswith("dirty_decay_ms:7")  # Polars puts its own before it
+    assert "narenas" not in told["jemalloc"]
     assert told["given"] > 50_000  # kB, of 100,000
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     memory.keep_little()
     memory.give_back()
