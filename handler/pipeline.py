@@ -31,14 +31,13 @@ from handler.plan import (
     list_training_hours,
 )
 from handler.spec import FeatureSpec
-from handler.tiles import TILE_SCHEMA
 from handler.timestamps import HOUR, format_instant
 from handler.training import write_training_hours
 
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
 
-_TILE_BYTES_AT_A_TIME: Final = 8 * 2**20
+_TILE_BYTES_AT_A_TIME: Final = 12 * 2**20
 """From how much of tile files, some 70 bytes a tile, rows are computed at a time; a machine's tiles stay together."""
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
@@ -166,10 +165,11 @@ def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:
     read = zip(partitions, job.lake.read(map(tiles_key, partitions)), strict=True)
     files = {partition: data for partition, data in read if data is not None}
     rows = [pl.DataFrame(schema=row_schema(job.spec))]
-    for machines in _share_out(list(files.values())):
-        tiles = _load_tiles(files, machines, instants, job)
-        if not tiles.is_empty():
-            rows.append(compute_features(unite_tiles(tiles), instants, job.spec))
+    if files:
+        rows += [
+            compute_features(unite_tiles(_load_tiles(files, machines, instants, job)), instants, job.spec)
+            for machines in _share_out(list(files.values()))
+        ]
     return pl.concat(rows).sort("event_timestamp", "machine_id")
 
 
@@ -179,11 +179,11 @@ def _load_tiles(
     """Load the tiles of some machines that the rows of some instants can see, less those later than allowed."""
     start, end = min(instants) - job.spec.lookback, max(instants)
     is_seen = machines & pl.col("tile_start").is_between(start, end, closed="left")
-    tiles = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
+    tiles: list[pl.LazyFrame] = []
     for partition, data in files.items():
         lateness = pl.lit(partition) - pl.col("tile_start").dt.truncate(HOUR)
-        tiles.append(pl.scan_parquet(io.BytesIO(data)).filter(is_seen & (lateness <= job.allowed_lateness)).collect())
-    loaded = pl.concat(tiles)
+        tiles.append(pl.scan_parquet(io.BytesIO(data)).filter(is_seen & (lateness <= job.allowed_lateness)))
+    loaded = pl.concat(pl.collect_all(tiles))
     machine_ids = loaded.get_column("machine_id")
     return loaded.with_columns(machine_ids.cast(pl.Enum(machine_ids.unique().sort())))  # numbers are sorted faster
 
