@@ -165,7 +165,7 @@ def decode_by_layout(data: bytes, ends: "Rows", readings: Sequence[str]) -> Deco
     found = _Found({name: [] for name in readings})
     unknown_fields = 0
     known = LINE_FIELDS.union(readings)
-    common: list[int] = np.flatnonzero(np.bincount(lengths, minlength=1) >= _FEW).tolist()
+    common: list[int] = np.flatnonzero(np.bincount(lengths.clip(max=_LONGEST_LINE + 1)) >= _FEW).tolist()
     for length in (each for each in common if 0 < each <= _LONGEST_LINE):
         rows = np.flatnonzero(lengths == length)
         for _ in range(_TRIES):

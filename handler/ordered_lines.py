@@ -1,6 +1,6 @@
 """Accepted lines as arrays, by machine and time: equal lines are neighbours then, and tiles segments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,23 +58,69 @@ def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
 
 
 class SeenLines:
-    """Takes out duplicates, within a batch and against the batches before it."""
+    """Takes out duplicates, within a batch and against the batches before it.
+
+    Of earlier batches 16 bytes a line are kept: two hashes under different seeds, whose equality is taken for that of
+    the lines (in a billion lines, the chance that this is wrong once is 1e-21).
+    """
 
     def __init__(self) -> None:
-        self._earlier: list[OrderedLines] = []
+        self._unhashed: OrderedLines | None = None
+        self._runs: list[_Hashes] = []
         self.duplicates = 0
 
     def take_new(self, lines: OrderedLines) -> OrderedLines:
         """Keep one of equal lines, unless an earlier batch had it."""
         is_again = _find_repeated(lines)
-        for earlier in self._earlier:
-            is_again |= _find_common(lines, earlier)
-        if is_again.any():
-            self.duplicates += int(is_again.sum())
-            lines = lines.take(~is_again)
-        if len(lines):
-            self._earlier.append(lines)
-        return lines
+        if self._unhashed is not None:  # most partitions are one batch: theirs need no hashes
+            self._keep(_Hashes.of(self._unhashed))
+            self._unhashed = None
+        if self._runs:
+            hashes = _Hashes.of(lines)
+            is_again |= hashes.find_in(self._runs)
+            self._keep(hashes)
+        else:
+            self._unhashed = lines
+        if not is_again.any():
+            return lines
+        self.duplicates += int(is_again.sum())
+        return lines.take(~is_again)
+
+    def _keep(self, hashes: "_Hashes") -> None:
+        """Keep runs each of which is at least twice as long as the next, so that there are few to look through."""
+        while self._runs and len(self._runs[-1].first) < 2 * len(hashes.first):
+            hashes = self._runs.pop().merge(hashes)
+        self._runs.append(replace(hashes, order=hashes.order[:0]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashes:
+    """Two hashes a line, sorted by the first; ``order`` says which line each is of."""
+
+    first: NDArray[np.uint64]
+    second: NDArray[np.uint64]
+    order: Integers
+
+    @classmethod
+    def of(cls, lines: OrderedLines) -> "_Hashes":
+        machine = lines.machine_ids.hash().gather(lines.machine)
+        values = pl.DataFrame({"machine": machine, "time": lines.time, **lines.readings})
+        first, second = (values.hash_rows(seed).to_numpy() for seed in (1, 2))
+        order = np.argsort(first)
+        return cls(first[order], second[order], order)
+
+    def merge(self, other: "_Hashes") -> "_Hashes":
+        first, second = np.r_[self.first, other.first], np.r_[self.second, other.second]
+        order = np.argsort(first, kind="stable")  # merges what is sorted in runs
+        return _Hashes(first[order], second[order], order)
+
+    def find_in(self, runs: "Sequence[_Hashes]") -> NDArray[np.bool_]:
+        """Tell which lines one of the runs has."""
+        is_there = np.zeros(len(self.first), np.bool_)
+        for run in runs:
+            place = np.searchsorted(run.first, self.first).clip(max=len(run.first) - 1)
+            is_there[self.order] |= (run.first[place] == self.first) & (run.second[place] == self.second)
+        return is_there
 
 
 def _find_repeated(lines: OrderedLines) -> NDArray[np.bool_]:
@@ -92,17 +138,3 @@ def _find_repeated(lines: OrderedLines) -> NDArray[np.bool_]:
         is_tied &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     is_again[1:] = is_tied
     return is_again
-
-
-def _find_common(lines: OrderedLines, earlier: OrderedLines) -> NDArray[np.bool_]:
-    """Find lines that an earlier batch had too; only those of a time that both have can be."""
-    first = max(lines.time.min(), earlier.time.min())
-    last = min(lines.time.max(), earlier.time.max())
-    may_be, may_have = ((each.time >= first) & (each.time <= last) for each in (lines, earlier))
-    is_common = np.zeros(len(lines), np.bool_)
-    if may_be.any() and may_have.any():
-        rows = lines.take(may_be).to_frame()
-        held = earlier.take(may_have).to_frame().unique().with_columns(is_common=True)
-        found = rows.join(held, on=rows.columns, how="left", maintain_order="left").get_column("is_common")
-        is_common[may_be] = found.is_not_null().to_numpy()
-    return is_common
