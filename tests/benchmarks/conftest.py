@@ -19,9 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sizes of the benchmarks")
     group.addoption("--lines", type=int, default=1_000_000, help="raw lines (default: 1,000,000)")
     group.addoption("--machines", type=int, default=1000, help="machines that send them (default: 1,000)")
-    group.addoption("--history-machines", type=int, default=100, help="of the lake of 30 hours (default: 100)")
+    group.addoption("--history-machines", type=int, default=1000, help="of the lake of 30 hours (default: 1,000)")
     group.addoption("--rounds", type=int, default=3, help="runs of each side (default: 3)")
-    group.addoption("--big", action="store_true", help="measure memory on 20 times the lines, not 4 times")
+    group.addoption(
+        "--growth", type=int, default=20, help="how many times the lines memory is measured on (default: 20)"
+    )
     group.addoption("--report", type=Path, metavar="FILE", help="write the table as a page of the docs")
 
 
@@ -64,7 +66,7 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         machines=options.machines,
         history_machines=options.history_machines,
         history_interval=timedelta(seconds=10),
-        growth=20 if options.big else 4,
+        growth=options.growth,
         objects=5000,
         items=10_000,
         one_by_one=300,
