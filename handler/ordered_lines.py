@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import polars as pl
@@ -60,66 +61,79 @@ def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
 class SeenLines:
     """Takes out duplicates, within a batch and against the batches before it.
 
-    Of earlier batches 16 bytes a line are kept: two hashes under different seeds, whose equality is taken for that of
-    the lines (in a billion lines, the chance that this is wrong once is 1e-21).
+    An earlier batch is compared as it is, as far as its times overlap with those of the new one: hardly ever, where
+    files follow each other. Once that took as many rows as it has, hashes take its place, so that the time of a
+    partition does not grow with the square of its batches.
     """
 
     def __init__(self) -> None:
-        self._unhashed: OrderedLines | None = None
+        self._earlier: list[OrderedLines] = []
+        self._compared: list[int] = []
         self._runs: list[_Hashes] = []
         self.duplicates = 0
 
     def take_new(self, lines: OrderedLines) -> OrderedLines:
         """Keep one of equal lines, unless an earlier batch had it."""
         is_again = _find_repeated(lines)
-        if self._unhashed is not None:  # most partitions are one batch: theirs need no hashes
-            self._keep(_Hashes.of(self._unhashed))
-            self._unhashed = None
+        for number, earlier in enumerate(self._earlier):
+            self._compared[number] += _mark_common(lines, earlier, is_again)
         if self._runs:
-            hashes = _Hashes.of(lines)
-            is_again |= hashes.find_in(self._runs)
-            self._keep(hashes)
-        else:
-            self._unhashed = lines
-        if not is_again.any():
-            return lines
-        self.duplicates += int(is_again.sum())
-        return lines.take(~is_again)
+            is_again |= _Hashes.of(lines).find_in(self._runs)
+        self._hash_often_compared()
+        if is_again.any():
+            self.duplicates += int(is_again.sum())
+            lines = lines.take(~is_again)
+        if len(lines):
+            self._earlier.append(lines)
+            self._compared.append(0)
+        return lines
+
+    def _hash_often_compared(self) -> None:
+        kept = [compared < len(lines) for lines, compared in zip(self._earlier, self._compared, strict=True)]
+        for lines, is_kept in zip(self._earlier, kept, strict=True):
+            if not is_kept:
+                self._keep(_Hashes.of(lines))
+        self._earlier = list(compress(self._earlier, kept))
+        self._compared = list(compress(self._compared, kept))
 
     def _keep(self, hashes: "_Hashes") -> None:
         """Keep runs each of which is at least twice as long as the next, so that there are few to look through."""
-        while self._runs and len(self._runs[-1].first) < 2 * len(hashes.first):
+        while self._runs and len(self._runs[-1].hash) < 2 * len(hashes.hash):
             hashes = self._runs.pop().merge(hashes)
         self._runs.append(replace(hashes, order=hashes.order[:0]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Hashes:
-    """Two hashes a line, sorted by the first; ``order`` says which line each is of."""
+    """A 64-bit hash and the time of each line, sorted by hash; ``order`` says which line each is of.
 
-    first: NDArray[np.uint64]
-    second: NDArray[np.uint64]
+    Lines of one time and one hash are taken for equal: a billion lines of one hour make some 1e11 pairs of one
+    millisecond, so the chance that this is wrong once is 1e-8.
+    """
+
+    hash: NDArray[np.uint64]
+    time: Integers
     order: Integers
 
     @classmethod
     def of(cls, lines: OrderedLines) -> "_Hashes":
         machine = lines.machine_ids.hash().gather(lines.machine)
         values = pl.DataFrame({"machine": machine, "time": lines.time, **lines.readings})
-        first, second = (values.hash_rows(seed).to_numpy() for seed in (1, 2))
-        order = np.argsort(first)
-        return cls(first[order], second[order], order)
+        hashes = values.hash_rows().to_numpy()
+        order = np.argsort(hashes)
+        return cls(hashes[order], lines.time[order], order)
 
     def merge(self, other: "_Hashes") -> "_Hashes":
-        first, second = np.r_[self.first, other.first], np.r_[self.second, other.second]
-        order = np.argsort(first, kind="stable")  # merges what is sorted in runs
-        return _Hashes(first[order], second[order], order)
+        hashes, time = np.r_[self.hash, other.hash], np.r_[self.time, other.time]
+        order = np.argsort(hashes, kind="stable")  # merges what is sorted in runs
+        return _Hashes(hashes[order], time[order], order)
 
     def find_in(self, runs: "Sequence[_Hashes]") -> NDArray[np.bool_]:
         """Tell which lines one of the runs has."""
-        is_there = np.zeros(len(self.first), np.bool_)
+        is_there = np.zeros(len(self.hash), np.bool_)
         for run in runs:
-            place = np.searchsorted(run.first, self.first).clip(max=len(run.first) - 1)
-            is_there[self.order] |= (run.first[place] == self.first) & (run.second[place] == self.second)
+            place = np.searchsorted(run.hash, self.hash).clip(max=len(run.hash) - 1)
+            is_there[self.order] |= (run.hash[place] == self.hash) & (run.time[place] == self.time)
         return is_there
 
 
@@ -138,3 +152,17 @@ def _find_repeated(lines: OrderedLines) -> NDArray[np.bool_]:
         is_tied &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     is_again[1:] = is_tied
     return is_again
+
+
+def _mark_common(lines: OrderedLines, earlier: OrderedLines, is_again: NDArray[np.bool_]) -> int:
+    """Mark the lines that an earlier batch had too, of the times that both have; return how many it had of these."""
+    first = max(lines.time.min(), earlier.time.min())
+    last = min(lines.time.max(), earlier.time.max())
+    may_be, may_have = ((each.time >= first) & (each.time <= last) for each in (lines, earlier))
+    if not (may_be.any() and may_have.any()):
+        return 0
+    rows = lines.take(may_be).to_frame()
+    held = earlier.take(may_have).to_frame().unique().with_columns(is_common=True)
+    found = rows.join(held, on=rows.columns, how="left", maintain_order="left").get_column("is_common")
+    is_again[may_be] |= found.is_not_null().to_numpy()
+    return int(may_have.sum())

@@ -37,7 +37,7 @@ from handler.training import write_training_hours
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
 
-_TILE_BYTES_AT_A_TIME: Final = 12 * 2**20
+_TILE_BYTES_AT_A_TIME: Final = 8 * 2**20
 """From how much of tile files, some 70 bytes a tile, rows are computed at a time; a machine's tiles stay together."""
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
