@@ -9,7 +9,7 @@ import polars as pl
 
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
 from handler.tiles import TILE_KEYS, merge_moments, merge_tiles
-from handler.timestamps import HOUR, TILE
+from handler.timestamps import HOUR, INSTANT, MICROSECOND, TILE
 
 STATISTICS: Final[Mapping[str, pl.DataType]] = {
     "count": pl.Int64(),
@@ -23,13 +23,12 @@ STATISTICS: Final[Mapping[str, pl.DataType]] = {
 }  # fmt: skip
 """What each reading has for each window, in the order of the columns."""
 
-INSTANT: Final = pl.Datetime("us", "UTC")
 TILE_START: Final = pl.col("tile_start")
 _ROW: Final = ("event_timestamp", "machine_id")
 _MACHINE: Final = ("machine_id",)
 _MACHINE_READING: Final = ("machine_id", "reading")
 _ROWS_AT_A_TIME: Final = 250_000
-_MICROSECONDS_PER_HOUR: Final = HOUR / timedelta(microseconds=1)
+_MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
 _CONSTANT: Final = 1e-12
 """Tile means that deviate less than this share of the readings' range are equal but for rounding."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
-from handler.shapes import INSTANT, DecodedColumns, empty_lines, find_shape
+from handler.shapes import DecodedColumns, empty_lines, find_shape
 from handler.spec import LINE_FIELDS
-from handler.timestamps import PlacedInstant
+from handler.timestamps import INSTANT, PlacedInstant
 
 if TYPE_CHECKING:
     import numpy as np

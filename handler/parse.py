@@ -14,9 +14,9 @@ from handler.lake import RawContent
 from handler.layouts import decode_by_layout
 from handler.lines import decode_lines
 from handler.plan import FUTURE_TOLERANCE
-from handler.shapes import FIRST_LINE, INSTANT, WORTH_IT_BYTES, blot_undecodable, decode_by_shape
+from handler.shapes import FIRST_LINE, WORTH_IT_BYTES, blot_undecodable, decode_by_shape
 from handler.spec import FeatureSpec
-from handler.timestamps import HOUR
+from handler.timestamps import HOUR, INSTANT
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
@@ -16,7 +16,7 @@ from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, ParsedBat
 from handler.settings import MAX_HOURS
 from handler.spec import FeatureSpec
 from handler.tiles import TILE_KEYS, TILE_SCHEMA, merge_tiles, summarize_lines
-from handler.timestamps import HOUR
+from handler.timestamps import HOUR, MICROSECOND
 
 if TYPE_CHECKING:
     from handler.ordered_lines import OrderedLines
@@ -28,7 +28,6 @@ _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
 
 _PARSED_AHEAD: Final = 1
-_SECONDS_AN_HOUR: Final = 3600
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
@@ -131,8 +130,8 @@ def map_partition(
     """Turn a raw partition into its processed files.
 
     Two batches of lines are in memory at a time, one parsed while the other is summarized; the tiles of batches merge,
-    and of earlier lines only what tells duplicates is kept. A line is a duplicate where the
-    partition already had the same machine, event time and readings, or the same failure event.
+    and of earlier lines only what tells duplicates is kept. A line is a duplicate where the partition already had the
+    same machine, event time and readings, or the same failure event.
 
     Parameters
     ----------
@@ -224,7 +223,7 @@ def _count_lateness(lines: "OrderedLines", partition: datetime) -> dict[int, int
     """Count lines by lateness: start of the arrival partition less start of the event time's hour, in hours."""
     import numpy as np  # noqa: PLC0415
 
-    arrival = int(partition.timestamp()) // _SECONDS_AN_HOUR
-    hours = arrival - lines.time // (_SECONDS_AN_HOUR * 1_000_000)
+    arrival = (partition - datetime.fromtimestamp(0, UTC)) // HOUR
+    hours = arrival - lines.time // (HOUR // MICROSECOND)
     counted = np.unique(hours.clip(max=MAX_HOURS + 1), return_counts=True)
     return dict(zip(*(each.tolist() for each in counted), strict=True))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from handler.spec import LINE_FIELDS
-from handler.timestamps import parse_timestamps
+from handler.timestamps import INSTANT, parse_timestamps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +36,9 @@ _WIDEST: Final = 64
 FIRST_LINE: Final = b'"' * (_WIDEST - 1) + b"\n"
 """What a buffer begins with: the reader takes the number of columns from it."""
 
-INSTANT: Final = pl.Datetime("us", "UTC")
 _SAMPLES: Final = 64
 _MOST_SHAPES: Final = 16
-TEXTS: Final = ("machine_id", "timestamp_utc", "codigo_evento")
+_TEXTS: Final = ("machine_id", "timestamp_utc", "codigo_evento")
 _NUMBER: Final = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _WHOLE_NUMBER: Final = f"^{_NUMBER}$"
 _OPENING: Final = re.compile(r"[ ]*\{[ ]*")
@@ -149,7 +148,7 @@ def find_shape(line: str, readings: Sequence[str]) -> Shape | None:
         constants.append((column, key))
         if value.startswith('"'):
             constants += [(column + 1, parts[column + 1]), (column + 3, parts[column + 3])]
-            if key in TEXTS:
+            if key in _TEXTS:
                 texts[key] = column + 2
             column += 4
         else:
@@ -257,7 +256,7 @@ def _choose(choices: Sequence[pl.Expr | None], otherwise: pl.Expr) -> pl.Expr:
 def _values(shapes: Sequence[Shape], readings: Sequence[str]) -> Iterator[pl.Expr]:
     """Pick out the used fields as text, and count the numbers nobody asked for."""
     nothing = pl.lit(None, dtype=pl.String)
-    for name in TEXTS:
+    for name in _TEXTS:
         columns = [dict(shape.texts).get(name) for shape in shapes]
         if len(set(columns)) == 1 and columns[0] is not None:
             yield _column(columns[0]).alias(name)

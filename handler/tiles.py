@@ -15,24 +15,23 @@ one-pass parallel computation of covariances and arbitrary-order statistical mom
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from handler.spec import FeatureSpec
-from handler.timestamps import TILE
+from handler.timestamps import INSTANT, MICROSECOND, TILE
 
 if TYPE_CHECKING:
     from handler.ordered_lines import OrderedLines
 
-TILE_MICROSECONDS: Final = TILE // timedelta(microseconds=1)
+_TILE_MICROSECONDS: Final = TILE // MICROSECOND
 _MERGED: Final = ("n", "first", "last", "cross", "tiles")
 TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
 TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "machine_id": pl.String(),
     "reading": pl.String(),
-    "tile_start": pl.Datetime("us", "UTC"),
+    "tile_start": INSTANT,
     "n": pl.Int64(),
     "first": pl.Float64(),
     "last": pl.Float64(),
@@ -42,8 +41,8 @@ TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "value_m2": pl.Float64(),
     "value_m3": pl.Float64(),
     "value_m4": pl.Float64(),
-    "time_min": pl.Datetime("us", "UTC"),
-    "time_max": pl.Datetime("us", "UTC"),
+    "time_min": INSTANT,
+    "time_max": INSTANT,
     "time_centre": pl.Float64(),
     "time_m2": pl.Float64(),
     "cross": pl.Float64(),
@@ -94,7 +93,7 @@ def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
     from handler.moments import Segments, summarize  # noqa: PLC0415
 
     tiles = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
-    slots = lines.time // TILE_MICROSECONDS
+    slots = lines.time // _TILE_MICROSECONDS
     for reading, values in lines.readings.items():
         rows = np.flatnonzero(~np.isnan(values))
         if not len(rows):
@@ -102,16 +101,12 @@ def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
         machine, slot = lines.machine[rows], slots[rows]
         segments = Segments.where(np.r_[True, (machine[1:] != machine[:-1]) | (slot[1:] != slot[:-1])])
         columns = summarize(values[rows], lines.time[rows], segments)
-        columns["tile_start"] = slot[segments.starts] * TILE_MICROSECONDS
+        columns["tile_start"] = slot[segments.starts] * _TILE_MICROSECONDS
         named = pl.DataFrame(columns).with_columns(
             lines.machine_ids.gather(machine[segments.starts]).alias("machine_id"), reading=pl.lit(reading)
         )
-        tiles.append(_to_schema(named.select(*TILE_SCHEMA)))
+        tiles.append(named.select(*TILE_SCHEMA).cast(pl.Schema(TILE_SCHEMA)))
     return pl.concat(tiles).sort(TILE_KEYS)
-
-
-def _to_schema(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.cast({name: dtype for name, dtype in TILE_SCHEMA.items() if name in rows.columns})
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 HOUR: Final = timedelta(hours=1)
 TILE: Final = timedelta(minutes=5)
+MICROSECOND: Final = timedelta(microseconds=1)
+INSTANT: Final = pl.Datetime("us", "UTC")
+"""The type of every column of instants."""
 
 ISO_8601: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"

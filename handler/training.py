@@ -6,10 +6,11 @@ from datetime import datetime
 
 import polars as pl
 
-from handler.features import INSTANT, feature_schema
+from handler.features import feature_schema
 from handler.lake import Lake, partition_path
 from handler.partition import encode_parquet
 from handler.spec import FeatureSpec
+from handler.timestamps import INSTANT
 
 
 def training_key(hour: datetime) -> str:
