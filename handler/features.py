@@ -1,15 +1,20 @@
 """Tiles → feature rows: pure. Definitions: docs/features.md."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
-from handler.tiles import TILE_KEYS, merge_moments, merge_tiles
+from handler.tiles import TILE_KEYS, TILE_SCHEMA, merge_tiles
 from handler.timestamps import HOUR, INSTANT, MICROSECOND, TILE
+
+if TYPE_CHECKING:
+    from handler.moments import Integers
+    from handler.windows import Summaries
 
 STATISTICS: Final[Mapping[str, pl.DataType]] = {
     "count": pl.Int64(),
@@ -23,11 +28,9 @@ STATISTICS: Final[Mapping[str, pl.DataType]] = {
 }  # fmt: skip
 """What each reading has for each window, in the order of the columns."""
 
-TILE_START: Final = pl.col("tile_start")
-_ROW: Final = ("event_timestamp", "machine_id")
-_MACHINE: Final = ("machine_id",)
-_MACHINE_READING: Final = ("machine_id", "reading")
-_ROWS_AT_A_TIME: Final = 250_000
+_Names = tuple[str, ...]
+"""One reading, or the two of a pair."""
+
 _MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
 _CONSTANT: Final = 1e-12
@@ -98,57 +101,43 @@ def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: Fe
         :func:`feature_schema`; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
         ``event_timestamp`` and machine.
     """
+    if tiles.is_empty() or not instants:
+        return pl.DataFrame(schema=row_schema(spec))
     instants = sorted(instants)
-    schema = row_schema(spec)
-    lengths = _list_lengths(spec)
-    width = _find_bin_width(lengths)
-    bins = _roll_up(tiles, width, instants)
-    pair_bins = [_roll_up_pair(tiles, a, b, width, instants) for a, b in spec.pairs]
-    step = max(1, _ROWS_AT_A_TIME // max(1, bins.height))
-    rows = [pl.DataFrame(schema=schema)]
-    for start in range(0, len(instants), step):
-        chunk = instants[start : start + step]
-        summaries = _summarize_windows(bins, chunk, lengths, merge_tiles, _MACHINE_READING)
-        correlations = [_summarize_windows(pair, chunk, lengths, _merge_pairs, _MACHINE) for pair in pair_bins]
-        rows.append(_assemble_rows(summaries, correlations, spec).select(*schema).cast({"machine_id": pl.String}))
-    return pl.concat(rows)
+    ids = tiles.get_column("machine_id")
+    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
+    machine_ids: pl.Series = ids.dtype.categories  # type: ignore[attr-defined]
+    series = _roll_up(tiles.with_columns(ids), instants[0], spec)
+    windows = {names: _merge_windows(bins, instants, len(machine_ids), spec) for names, bins in series.items()}
+    return _assemble_rows(windows, instants, machine_ids, spec)
 
 
-def _assemble_rows(
-    summaries: Mapping[timedelta, pl.DataFrame],
-    correlations: Sequence[Mapping[timedelta, pl.DataFrame]],
-    spec: FeatureSpec,
-) -> pl.DataFrame:
-    """Lay the windows' statistics side by side, a row an instant and machine."""
-    rows = summaries[PRESENCE].select(*_ROW).unique().sort(*_ROW)
-    windows = [summaries[w.length].with_columns(window=pl.lit(w.label), full=pl.lit(w.tiles)) for w in spec.windows]
-    statistics = pl.concat(windows).select(
-        *_ROW, "reading", "window", **_statistics(), coverage=_divide(pl.col("tiles"), pl.col("full"))
-    )
-    parts = [
-        statistics.filter(reading=reading.name, window=window.label).select(
-            *_ROW, pl.exclude(*_ROW, "reading", "window").name.map(f"{reading.name}_{{}}_{window.label}".format)
-        )
-        for reading in spec.readings
-        for window in spec.windows
-    ]
-    staleness = _divide((pl.col("event_timestamp") - pl.col("time_max")).to_physical(), 1e6)
-    for reading in spec.readings:
-        of_reading = pl.col("reading") == reading.name
-        last = summaries[PRESENCE].filter(of_reading)
-        parts.append(last.select(*_ROW, staleness.alias(f"{reading.name}_staleness_seconds")))
-        if reading.zone_boundaries:
-            zone = _zone(reading).alias(f"{reading.name}_zone")
-            parts.append(summaries[ZONE_WINDOW].filter(of_reading).select(*_ROW, zone))
-    for (a, b), pair in zip(spec.pairs, correlations, strict=True):
-        for window in spec.windows:
-            correlation = _correlation().alias(f"{a}_{b}_corr_{window.label}")
-            parts.append(pair[window.length].select(*_ROW, correlation))
-    whole = rows.lazy()
-    for part in parts:
-        whole = whole.join(part.lazy(), on=_ROW, how="left", maintain_order="left")
-    zero = [f"{r.name}_{kind}_{w.label}" for r in spec.readings for kind in ("count", "coverage") for w in spec.windows]
-    return whole.with_columns(pl.col(zero).fill_null(0)).collect()
+def _roll_up(tiles: pl.DataFrame, until: datetime, spec: FeatureSpec) -> "dict[_Names, Summaries]":
+    """Merge the tiles of each reading, and the samples of each pair, into bins of which one ends at an instant.
+
+    Bins are as long as can be: every window, and the hour between instants, is a whole number of them.
+    """
+    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
+
+    from handler.windows import Summaries, pair_means  # noqa: PLC0415
+
+    width = math.gcd(HOUR // TILE, *(length // TILE for length in _list_lengths(spec))) * TILE // MICROSECOND
+    end = _to_microseconds(until)
+    names = spec.reading_names
+    keys = tiles.select("machine_id", pl.col("reading").cast(pl.Enum(names)), "tile_start")
+    machine, reading, start = (key.to_physical().cast(pl.Int64).to_numpy() for key in keys)
+    columns = {name: tiles.get_column(name).to_physical().to_numpy() for name in TILE_SCHEMA if name not in TILE_KEYS}
+    columns["tiles"] = np.ones(tiles.height, np.int64)
+    every = Summaries(machine, start, columns, "value", "time")
+    bins = replace(every, group=machine * len(names) + reading).roll_up(width, until=end)
+    series: dict[_Names, Summaries] = {}
+    for number, name in enumerate(names):
+        own = bins.take(bins.group % len(names) == number)
+        series[name,] = replace(own, group=own.group // len(names))
+    for a, b in spec.pairs:
+        means = pair_means(every, reading == names.index(a), reading == names.index(b))
+        series[a, b] = means.roll_up(width, until=end)
+    return series
 
 
 def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
@@ -156,60 +145,88 @@ def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
     return sorted({window.length for window in spec.windows} | {ZONE_WINDOW, PRESENCE})
 
 
-def _find_bin_width(lengths: Sequence[timedelta]) -> timedelta:
-    """Find the longest step of which every window, and the hour between instants, is a whole number."""
-    return math.gcd(HOUR // TILE, *(length // TILE for length in lengths)) * TILE
+def _to_microseconds(instant: datetime) -> int:
+    """Count since 1970."""
+    return (instant - datetime.fromtimestamp(0, UTC)) // MICROSECOND
 
 
-def _roll_up(tiles: pl.DataFrame, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
-    """Merge tiles into bins that end where windows end: ``bin_start``, and ``tiles`` says how many there were."""
-    keys = (*_MACHINE_READING, "bin_start")
-    return merge_tiles(tiles.with_columns(bin_start=_floor_to_bin(width, instants), tiles=pl.lit(1)), keys)
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The summaries of one window, of all instants: ``key`` is the instant's number times machines, and the machine."""
+
+    key: "Integers"
+    summaries: pl.DataFrame
+
+    def find(self, keys: "Integers") -> pl.Series:
+        """Find the rows that hold some keys; null for those that none has."""
+        import numpy as np  # noqa: PLC0415
+
+        places = np.searchsorted(self.key, keys)
+        return pl.Series(places).set(pl.Series(np.append(self.key, -1)[places] != keys), None)
+
+    def lay_out(self, keys: "Integers", **features: pl.Expr) -> pl.DataFrame:
+        """Compute features of the rows that hold some keys."""
+        return self.summaries.select(**features).select(pl.all().gather(self.find(keys)))
 
 
-def _roll_up_pair(tiles: pl.DataFrame, a: str, b: str, width: timedelta, instants: Sequence[datetime]) -> pl.DataFrame:
-    """Merge the means of the tiles in which both readings exist into bins, each mean a sample of one."""
+def _merge_windows(
+    bins: "Summaries", instants: Sequence[datetime], machines: int, spec: FeatureSpec
+) -> dict[timedelta, _Window]:
+    """Merge bins into each window that ends at each instant."""
+    import numpy as np  # noqa: PLC0415
 
-    def select(reading: str, prefix: str) -> pl.DataFrame:
-        parts = (pl.col(f"value_{part}").alias(f"{prefix}_{part}") for part in ("min", "max", "centre"))
-        return tiles.filter(pl.col("reading") == reading).select("machine_id", "tile_start", *parts)
-
-    pairs = select(a, "a").join(select(b, "b"), on=["machine_id", "tile_start"], maintain_order="left")
-    samples = pairs.with_columns(
-        n=1, a_m2=0.0, a_m3=0.0, a_m4=0.0, b_m2=0.0, cross=0.0, bin_start=_floor_to_bin(width, instants)
-    )
-    return _merge_pairs(samples, ("machine_id", "bin_start"))
-
-
-def _floor_to_bin(width: timedelta, instants: Sequence[datetime]) -> pl.Expr:
-    """Floor to bins of which one ends at each instant."""
-    phase = (instants[0] - datetime.min.replace(tzinfo=UTC)) % width if instants else timedelta()
-    return (TILE_START - phase).dt.truncate(width) + phase
+    lengths = _list_lengths(spec)
+    ends = [_to_microseconds(instant) for instant in instants]
+    merged = [list(bins.merge_windows(end, [length // MICROSECOND for length in lengths])) for end in ends]
+    windows: dict[timedelta, _Window] = {}
+    for length, parts in zip(lengths, zip(*merged, strict=True), strict=True):
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in bins.columns}
+        columns["as_of"] = np.repeat(ends, [len(part) for part in parts])
+        key = np.concatenate([number * machines + part.group for number, part in enumerate(parts)])
+        windows[length] = _Window(key, pl.DataFrame(columns))
+    return windows
 
 
-def _summarize_windows(
-    bins: pl.DataFrame,
+def _assemble_rows(
+    windows: Mapping[_Names, Mapping[timedelta, _Window]],
     instants: Sequence[datetime],
-    lengths: Sequence[timedelta],
-    merge: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame],
-    keys: Sequence[str],
-) -> dict[timedelta, pl.DataFrame]:
-    """Merge the bins of each window that ends at each instant, by ``event_timestamp`` and ``keys``.
+    machine_ids: pl.Series,
+    spec: FeatureSpec,
+) -> pl.DataFrame:
+    """Lay the windows' statistics side by side, a row an instant and machine."""
+    import numpy as np  # noqa: PLC0415
 
-    The windows of an instant end together, so each is the next shorter one and a ring around it: every bin is
-    merged into its ring once, and the rings are merged into windows.
-    """
-    ends = pl.DataFrame({"event_timestamp": instants}, schema={"event_timestamp": INSTANT})
-    age = pl.col("event_timestamp") - pl.col("bin_start")
-    ring = pl.sum_horizontal((age > length).cast(pl.Int32) for length in lengths)
-    seen = ends.join(bins, how="cross").filter(age > timedelta(), age <= lengths[-1]).with_columns(ring=ring)
-    by = ("event_timestamp", *keys)
-    rings = merge(seen, (*by, "ring"))
-    return {length: merge(rings.filter(pl.col("ring") <= index), by) for index, length in enumerate(lengths)}
+    keys = np.unique(np.concatenate([windows[name,][PRESENCE].key for name in spec.reading_names]))
+    instant, machine = np.divmod(keys, max(len(machine_ids), 1))
+    ends = pl.Series("event_timestamp", instants, dtype=INSTANT)
+    rows = [pl.DataFrame([machine_ids.gather(machine).alias("machine_id"), ends.gather(instant)])]
+    rows += _lay_out_statistics(windows, keys, spec)
+    staleness = _divide(pl.col("as_of") - pl.col("time_max"), 1e6)
+    for reading in spec.readings:
+        own = windows[reading.name,]
+        rows.append(own[PRESENCE].lay_out(keys, **{f"{reading.name}_staleness_seconds": staleness}))
+        if reading.zone_boundaries:
+            rows.append(own[ZONE_WINDOW].lay_out(keys, **{f"{reading.name}_zone": _zone(reading)}))
+    for a, b in spec.pairs:
+        for window in spec.windows:
+            correlation = {f"{a}_{b}_corr_{window.label}": _correlation()}
+            rows.append(windows[a, b][window.length].lay_out(keys, **correlation))
+    return pl.concat(rows, how="horizontal").select(*row_schema(spec))
 
 
-def _merge_pairs(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    return merge_moments(rows, by, x="a", y="b")
+def _lay_out_statistics(
+    windows: Mapping[_Names, Mapping[timedelta, _Window]], keys: "Integers", spec: FeatureSpec
+) -> Iterator[pl.DataFrame]:
+    """Compute the statistics of all readings and windows in one go, and lay out each."""
+    parts = [(r.name, w, windows[r.name,][w.length]) for r in spec.readings for w in spec.windows]
+    summaries = pl.concat(part.summaries.with_columns(full=pl.lit(window.tiles)) for _, window, part in parts)
+    statistics = summaries.select(**_statistics(), coverage=_divide(pl.col("tiles"), pl.col("full")))
+    first = 0
+    for name, window, part in parts:
+        own = statistics.slice(first, part.summaries.height)
+        first += own.height
+        laid_out = own.select(pl.all().gather(part.find(keys))).with_columns(pl.col("count", "coverage").fill_null(0))
+        yield laid_out.rename({stat: f"{name}_{stat}_{window.label}" for stat in own.columns})
 
 
 def _statistics() -> dict[str, pl.Expr]:
@@ -222,7 +239,7 @@ def _statistics() -> dict[str, pl.Expr]:
     variance = _divide(m2, n)
     mean_per_peak = _divide(low, peak) + _divide(spread, peak) * pl.col("value_centre")
     rms_per_peak = (mean_per_peak**2 + _divide(spread, peak) ** 2 * variance).sqrt()
-    time_span = (pl.col("time_max") - pl.col("time_min")).to_physical()
+    time_span = pl.col("time_max") - pl.col("time_min")
     slope = _divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
     return {
         "count": n,

@@ -50,11 +50,12 @@ class OrderedLines:
 def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
     """Put accepted lines (:attr:`handler.parse.ParsedBatch.readings`) in order; there is at least one."""
     ids = readings.get_column("machine_id")
-    machine_ids = ids.unique().sort()
-    machine = ids.cast(pl.Enum(machine_ids)).to_physical().cast(pl.Int32)
+    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
+    machine = ids.to_physical().cast(pl.Int32)
     order = order_rows(readings.select(machine, "event_time"), ("machine_id", "event_time")).order
     time = readings.get_column("event_time").to_physical().to_numpy()
     values = {name: readings.get_column(name).fill_null(np.nan).to_numpy()[order] for name in spec.reading_names}
+    machine_ids: pl.Series = ids.dtype.categories  # type: ignore[attr-defined]
     return OrderedLines(machine_ids, machine.to_numpy()[order], time[order], values)
 
 

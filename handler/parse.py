@@ -1,28 +1,18 @@
 """Raw lines → accepted, failures, rejected: every line in exactly one class."""
 
-import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
-from obstore import Bytes
 
+from handler.decoder import LeftLine, decode_readings
 from handler.lake import RawContent
-from handler.layouts import decode_by_layout
 from handler.lines import decode_lines
 from handler.plan import FUTURE_TOLERANCE
-from handler.shapes import FIRST_LINE, WORTH_IT_BYTES, blot_undecodable, decode_by_shape
 from handler.spec import FeatureSpec
 from handler.timestamps import HOUR, INSTANT
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Rows = NDArray[np.int64]
 
 REASONS: Final = (
     "not_json",
@@ -54,10 +44,6 @@ REJECTED_SCHEMA: Final[Mapping[str, pl.DataType]] = {
 }
 
 _MACHINE_ID_CHARACTERS: Final = 256
-_LINE_FEED: Final = ord("\n")
-_BLOCK: Final = 2**17
-_MOST_LEFT: Final = 0.05
-"""Where layouts leave a larger share of the lines, shapes are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +53,8 @@ class ParsedBatch:
     Attributes
     ----------
     readings : pl.DataFrame
-        The accepted lines in any order, before duplicates are taken out: ``machine_id`` (String), ``event_time``
-        (Datetime, µs, UTC), then a Float64 column a reading, null where the line has none.
+        The accepted lines in any order, before duplicates are taken out: ``machine_id`` (Enum of sorted names),
+        ``event_time`` (Datetime, µs, UTC), then a Float64 column a reading, NaN where the line has none.
     failures : pl.DataFrame
         The failure events in reading order, duplicates still in: columns of ``FAILURE_SCHEMA``.
     rejected : pl.DataFrame
@@ -90,8 +76,8 @@ class ParsedBatch:
     unknown_fields: int
 
 
-def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
-    """Put every line of a batch of raw objects in its class; of an iterator, the objects can go once it is used up.
+def parse_batch(contents: Sequence[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
+    """Put every line of a batch of raw objects in its class.
 
     Event times are kept to the microsecond, later digits cut off; one more than five minutes after the end of the
     arrival partition is from the future. A null field is as if absent.
@@ -105,45 +91,77 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     partition
         Start of the hour of arrival, UTC.
     """
-    batch = _Batch(contents)
-    decoded, unknown_fields = _decode(batch, spec)
-    lines = classify_lines(decoded, spec, partition)
-    bad = batch.locate(lines.filter(pl.col("reason").is_not_null()))
-    rejected = bad.with_columns(batch.quote(bad))
-    good = lines.filter(pl.col("reason").is_null()) if not bad.is_empty() else lines
-    is_failure = pl.col("codigo_evento").is_not_null()
-    failed = good.filter(is_failure)
-    failures = batch.locate(failed.sort("row"))
-    readings = good.filter(~is_failure) if not failed.is_empty() else good
+    rest = _Rest([content.key for content in contents], spec, _find_latest(partition))
+    decoded = decode_readings(contents, spec, rest.latest, rest.sort_out)
+    unreadable = [(content.key, None, UNREADABLE, content.problem) for content in contents if content.problem]
     return ParsedBatch(
-        readings=readings.select("machine_id", "event_time", *spec.reading_names),
-        failures=failures.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA),
-        rejected=pl.concat([rejected.sort("row").select(*REJECTED_SCHEMA), batch.list_unreadable()]),
-        objects=batch.objects,
-        lines=lines.height,
-        unknown_fields=unknown_fields,
+        readings=_unite_readings([decoded.readings, *rest.readings]),
+        failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
+        rejected=pl.concat([*rest.rejected, pl.DataFrame(unreadable, schema=dict(REJECTED_SCHEMA), orient="row")]),
+        objects=len(contents),
+        lines=decoded.readings.height + rest.lines,
+        unknown_fields=decoded.unknown_fields + rest.unknown_fields,
     )
 
 
-def _decode(batch: "_Batch", spec: FeatureSpec) -> tuple[pl.DataFrame, int]:
-    """Decode a batch by columns as far as that goes, and line by line beyond; also count unknown numeric fields."""
-    names = spec.reading_names
-    if batch.size < WORTH_IT_BYTES:
-        single = decode_lines(batch.raw_lines(range(batch.height)), names)
-        return single.lines, single.unknown_fields
-    data, ends = batch.to_text()
-    columns = decode_by_layout(data, ends, names)
-    if len(columns.rest) > _MOST_LEFT * batch.height:
-        columns = decode_by_shape(data, batch.height, names)
-    lines = columns.lines.with_columns(broken=pl.lit(None, dtype=pl.String))
-    if not columns.rest:
-        return lines, columns.unknown_fields
-    single = decode_lines(batch.raw_lines(columns.rest), names)
-    whole = pl.concat([lines, single.lines.select(lines.columns)])
-    return whole, columns.unknown_fields + single.unknown_fields
+@dataclass(slots=True)
+class _Rest:
+    """The lines that were left to be decoded one by one, sorted out as they come."""
+
+    keys: Sequence[str]
+    spec: FeatureSpec
+    latest: datetime
+    readings: list[pl.DataFrame] = field(default_factory=list)
+    failures: list[pl.DataFrame] = field(default_factory=list)
+    rejected: list[pl.DataFrame] = field(default_factory=list)
+    lines: int = 0
+    unknown_fields: int = 0
+
+    def sort_out(self, left: Sequence[LeftLine]) -> None:
+        """Put some more lines in their classes."""
+        names = self.spec.reading_names
+        decoded = decode_lines(enumerate(line.raw for line in left), names)
+        lines = classify_lines(decoded.lines, self.spec, self.latest)
+        self.lines += lines.height
+        self.unknown_fields += decoded.unknown_fields
+        is_bad, is_failure = pl.col("reason").is_not_null(), pl.col("codigo_evento").is_not_null()
+        bad = self._locate(lines.filter(is_bad), left)
+        raw_text = pl.Series("raw_text", [_quote(left[row].raw) for row in bad.get_column("row")], dtype=pl.String)
+        self.rejected.append(bad.with_columns(raw_text).select(*REJECTED_SCHEMA))
+        failed = self._locate(lines.filter(~is_bad & is_failure), left)
+        self.failures.append(failed.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA))
+        good = lines.filter(~is_bad & ~is_failure)
+        self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
+
+    def _locate(self, lines: pl.DataFrame, left: Sequence[LeftLine]) -> pl.DataFrame:
+        """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
+        places = [left[row] for row in lines.get_column("row")]
+        return lines.with_columns(
+            pl.Series("source_key", [self.keys[line.object] for line in places], dtype=pl.String),
+            pl.Series("line_number", [line.number for line in places], dtype=pl.Int64),
+        )
 
 
-def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) -> pl.DataFrame:
+def _find_latest(partition: datetime) -> datetime:
+    """Find the latest event time that is not from the future."""
+    return partition + HOUR + FUTURE_TOLERANCE
+
+
+def _quote(raw: bytes) -> str:
+    """Take the first 4 KiB of a line as text; bytes that are no UTF-8 are written as escapes."""
+    return raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
+
+
+def _unite_readings(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put readings together under one Enum of all their machines."""
+    filled = [part for part in parts if not part.is_empty()] or parts[:1]
+    if len(filled) > 1 or filled[0].schema["machine_id"] == pl.String:
+        names = pl.concat(part.get_column("machine_id").unique().cast(pl.String) for part in filled).unique().sort()
+        filled = [part.cast({"machine_id": pl.Enum(names)}) for part in filled]
+    return pl.concat(filled)
+
+
+def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> pl.DataFrame:
     """Find the first reason against each decoded line.
 
     Parameters
@@ -155,8 +173,8 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
         ``not_object`` or null).
     spec
         The readings, with their plausible ranges.
-    partition
-        Start of the hour of arrival, UTC.
+    latest
+        The latest event time that is accepted.
 
     Returns
     -------
@@ -166,7 +184,6 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
     is_failure = pl.col("codigo_evento").is_not_null()
     no_reading = pl.all_horizontal(pl.col(r.name).is_null() for r in spec.readings) & ~pl.col("is_bad_number")
     out_of_range = pl.any_horizontal(~pl.col(r.name).is_between(r.lowest, r.highest) for r in spec.readings)
-    latest = partition + HOUR + FUTURE_TOLERANCE
     return lines.with_columns(
         reason=pl.when(pl.col("broken").is_not_null())
         .then(pl.col("broken"))
@@ -187,93 +204,3 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, partition: datetime) 
         .when(pl.col("event_time") > latest)
         .then(pl.lit("from_the_future"))
     )
-
-
-class _Batch:
-    """The lines of some objects, numbered through: ``row`` counts from 0 over all of them, blank lines too.
-
-    They lie in one buffer behind :data:`handler.shapes.FIRST_LINE`, each ended by a line feed.
-    """
-
-    def __init__(self, contents: Iterable[RawContent]) -> None:
-        self._keys: list[str] = []
-        self._unreadable: list[tuple[str, None, str, str]] = []
-        parts: list[bytes | Bytes] = [FIRST_LINE]
-        offsets: list[int] = []
-        offset = len(FIRST_LINE)
-        for content in contents:
-            self._keys.append(content.key)
-            if content.problem is not None:
-                self._unreadable.append((content.key, None, UNREADABLE, content.problem))
-            offsets.append(offset)
-            parts.append(content.data)
-            if content.data and memoryview(content.data)[-1] != _LINE_FEED:
-                parts.append(b"\n")
-                offset += 1
-            offset += len(content.data)
-        self._data = b"".join(parts)
-        self._ends = _find_line_ends(self._data)
-        self._starts = [bisect_left(self._ends, offset - 1) for offset in offsets]
-
-    @property
-    def objects(self) -> int:
-        return len(self._keys)
-
-    @property
-    def size(self) -> int:
-        return len(self._data) - len(FIRST_LINE)
-
-    @property
-    def height(self) -> int:
-        return len(self._ends) - 1
-
-    def to_text(self) -> "tuple[bytes, Rows]":
-        """Give the buffer as UTF-8, lines ended by a line feed alone, and where they end.
-
-        A byte that is no UTF-8 is a control character then.
-        """
-        import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
-
-        data = self._data
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
-        if not data.isascii():
-            data = blot_undecodable(data)
-        return data, np.asarray(self._ends if data is self._data else _find_line_ends(data))
-
-    def raw_lines(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """Look up the bytes of rows."""
-        for row in rows:
-            yield row, self._data[self._ends[row] + 1 : self._ends[row + 1]]
-
-    def locate(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
-        indexes = [bisect_right(self._starts, row) - 1 for row in lines.get_column("row")]
-        numbers = [row - self._starts[i] + 1 for row, i in zip(lines.get_column("row"), indexes, strict=True)]
-        return lines.with_columns(
-            pl.Series("source_key", [self._keys[i] for i in indexes], dtype=pl.String),
-            pl.Series("line_number", numbers, dtype=pl.Int64),
-        )
-
-    def quote(self, lines: pl.DataFrame) -> pl.Series:
-        """Take the first 4 KiB of each row as text; bytes that are no UTF-8 are written as escapes."""
-        texts = [
-            raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
-            for _, raw in self.raw_lines(lines.get_column("row"))
-        ]
-        return pl.Series("raw_text", texts, dtype=pl.String)
-
-    def list_unreadable(self) -> pl.DataFrame:
-        """List the objects that could not be read, as rows of the quarantine."""
-        return pl.DataFrame(self._unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
-
-
-def _find_line_ends(data: bytes) -> "Sequence[int] | Rows":
-    """Find the places of the line feeds."""
-    if len(data) < WORTH_IT_BYTES:
-        return [match.start() for match in re.finditer(b"\n", data)]
-    import numpy as np  # noqa: PLC0415
-
-    octets = np.frombuffer(data, np.uint8)
-    blocks = range(0, len(octets), _BLOCK)
-    return np.concatenate([np.flatnonzero(octets[i : i + _BLOCK] == _LINE_FEED) + i for i in blocks])

@@ -125,7 +125,7 @@ class MappedPartition:
 
 
 def map_partition(
-    batches: Iterable[Iterable[RawContent]], spec: FeatureSpec, partition: datetime, fingerprint: str
+    batches: Iterable[Sequence[RawContent]], spec: FeatureSpec, partition: datetime, fingerprint: str
 ) -> MappedPartition:
     """Turn a raw partition into its processed files.
 
@@ -144,22 +144,22 @@ def map_partition(
     fingerprint
         Of the inputs, kept in the tile file.
     """
-    from handler.ordered_lines import SeenLines, order_lines  # noqa: PLC0415 - numpy takes half as long as Polars
+    from handler.ordered_lines import SeenLines  # noqa: PLC0415 - numpy takes half as long as Polars
 
     seen = SeenLines()
     failures, rejected = _empty(FAILURE_SCHEMA), _empty(REJECTED_SCHEMA)
     parts = [_empty(TILE_SCHEMA)]
     lateness: Counter[int] = Counter()
     objects = lines = unknown_fields = 0
-    for batch in _parse_ahead(batches, spec, partition):
+    for batch, ordered in _parse_ahead(batches, spec, partition):
         failures = pl.concat([failures, batch.failures])
         rejected = pl.concat([rejected, batch.rejected])
         objects += batch.objects
         lines += batch.lines
         unknown_fields += batch.unknown_fields
-        if batch.readings.is_empty():
+        if ordered is None:
             continue
-        readings = seen.take_new(order_lines(batch.readings, spec))
+        readings = seen.take_new(ordered)
         lateness.update(_count_lateness(readings, partition))
         parts.append(summarize_lines(readings))
         if sum(part.height for part in parts[1:]) > _TILES_HELD:
@@ -187,18 +187,28 @@ def map_partition(
 
 
 def _parse_ahead(
-    batches: Iterable[Iterable[RawContent]], spec: FeatureSpec, partition: datetime
-) -> Iterator[ParsedBatch]:
+    batches: Iterable[Sequence[RawContent]], spec: FeatureSpec, partition: datetime
+) -> "Iterator[tuple[ParsedBatch, OrderedLines | None]]":
     """Parse batches in their order, some in threads of their own while the one before is dealt with."""
     with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
-        ahead: deque[Future[ParsedBatch]] = deque()
+        ahead: deque[Future[tuple[ParsedBatch, OrderedLines | None]]] = deque()
         for contents in batches:
-            ahead.append(pool.submit(parse_batch, iter(contents), spec, partition))
-            del contents  # what is read is twice in memory otherwise, while it is parsed
+            ahead.append(pool.submit(_parse, contents, spec, partition))
+            del contents  # or it stays in memory after it is parsed
             if len(ahead) > _PARSED_AHEAD:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _parse(
+    contents: Sequence[RawContent], spec: FeatureSpec, partition: datetime
+) -> "tuple[ParsedBatch, OrderedLines | None]":
+    """Parse a batch, and put its readings in order, if there are any."""
+    from handler.ordered_lines import order_lines  # noqa: PLC0415 - numpy takes half as long as Polars
+
+    batch = parse_batch(contents, spec, partition)
+    return batch, None if batch.readings.is_empty() else order_lines(batch.readings, spec)
 
 
 def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:

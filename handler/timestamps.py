@@ -1,16 +1,10 @@
 """Instants and hours: UTC, microseconds, and the one text form the outputs use."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final
 
 import polars as pl
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 HOUR: Final = timedelta(hours=1)
 TILE: Final = timedelta(minutes=5)
@@ -27,10 +21,6 @@ _IN_UTC: Final = (
     r"^(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
 )
-_SECONDS_END: Final = 19
-_HOUR_DIGITS: Final = 10
-_FRACTION: Final = 6
-_FIRST_INSTANT: Final = -62_135_596_800_000_000  # year 1
 _TIMESTAMP: Final = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
     r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
@@ -134,80 +124,3 @@ def _parse_with_offset() -> pl.Expr:
     east = pl.when(part.struct[2] == "-").then(-minutes).otherwise(minutes).fill_null(0)
     instant = local + pl.duration(microseconds=micros) - pl.duration(minutes=east)
     return pl.when(instant.dt.year() >= 1, part.struct[0].str.slice(0, 4) != "0000").then(instant)
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedInstant:
-    """Timestamps of one form in one place: where their digits are, and how far east of UTC their clock is.
-
-    Attributes
-    ----------
-    places
-        Of the digits: 14 down to the second, then those of the fraction.
-    east
-        Microseconds.
-    """
-
-    places: tuple[int, ...]
-    east: int
-
-    @classmethod
-    def locate(cls, text: str, place: int) -> Self | None:
-        """Lay out a timestamp that begins at a place; None where it is none."""
-        match = re.fullmatch(_TIMESTAMP, text)
-        if match is None:
-            return None
-        _, fraction, sign, hours, minutes = match.groups(default="")
-        places = [place + i for i in range(_SECONDS_END) if text[i].isdigit()]
-        places += [place + _SECONDS_END + 1 + i for i in range(len(fraction))]
-        east = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
-        return cls(tuple(places), -east if sign == "-" else east)
-
-    def read(self, digits: "NDArray[np.uint8]") -> "tuple[NDArray[np.int64], NDArray[np.bool_]]":
-        """Read the instant of each line: microseconds since 1970, UTC, and whether there is such an instant.
-
-        Parameters
-        ----------
-        digits
-            A row a place, a column a line; where it holds more than 9, no instant is meant.
-        """
-        import numpy as np  # noqa: PLC0415 - only large batches come here
-
-        to_hour, past_hour = digits[:_HOUR_DIGITS], digits[_HOUR_DIGITS:]
-        if (to_hour == to_hour[:, :1]).all():  # of one hour, as the lines of one partition mostly are
-            to_hour = to_hour[:, :1]
-        hours, is_real = _read_hours(to_hour)
-        minute, second = (past_hour[i] * 10 + past_hour[i + 1] for i in (0, 2))
-        micros = np.zeros(digits.shape[1], np.int64)
-        fraction = past_hour[4 : 4 + _FRACTION]
-        for digit in fraction:
-            micros *= 10
-            micros += digit
-        micros *= 10 ** (_FRACTION - len(fraction))
-        seconds = minute.astype(np.int64) * 60 + second
-        instant = hours * 3_600_000_000 + seconds * 1_000_000 + micros - self.east
-        is_real = is_real & (minute < 60) & (second < 60) & (instant >= _FIRST_INSTANT)
-        return instant, is_real
-
-
-def _read_hours(digits: "NDArray[np.uint8]") -> "tuple[NDArray[np.int64], NDArray[np.bool_]]":
-    """Read year, month, day and hour: hours since 1970, and whether there is such an hour."""
-    import numpy as np  # noqa: PLC0415
-
-    first_days, lengths = _list_months()
-    century, year, month, day, hour = (digits[i].astype(np.int64) * 10 + digits[i + 1] for i in range(0, 10, 2))
-    year += century * 100
-    index = year * 12 + (month - 1)
-    is_real = (year >= 1) & (month >= 1) & (month <= 12) & (index < len(lengths))
-    index[~is_real] = 0
-    is_real &= (day >= 1) & (day <= lengths[index]) & (hour < 24)
-    return (first_days[index] + (day - 1)) * 24 + hour, is_real
-
-
-@cache
-def _list_months() -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
-    """List the first days, counted from 1970, and the lengths of the months of the years 0 to 9999."""
-    import numpy as np  # noqa: PLC0415
-
-    first_days = np.arange("0000-01", "10000-02", dtype="M8[M]").astype("M8[D]").astype(np.int64)
-    return first_days[:-1], np.diff(first_days)

@@ -10,7 +10,7 @@ import orjson
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
-from handler.shapes import WORTH_IT_BYTES
+from handler import decoder
 from tests import reference
 from tests.harness import HOUR, T0, Pipeline, at, check_sums, feature_spec, stamp, write_raw
 
@@ -95,12 +95,12 @@ def write_lake(root: Path, hours: dict[int, list[list[bytes]]]) -> None:
             write_raw(root, at(hour), f"object_{index}.jsonl", lines)
 
 
-@given(lake=lakes(), minutes=st.integers(0, 11).map(lambda k: 5 * k), by_columns=st.booleans())
+@given(lake=lakes(), minutes=st.integers(0, 11).map(lambda k: 5 * k), is_compiled=st.booleans())
 def test_every_line_and_feature_agrees_with_the_reference(
-    lake: dict[int, list[list[bytes]]], minutes: int, by_columns: bool
+    lake: dict[int, list[list[bytes]]], minutes: int, is_compiled: bool
 ) -> None:
-    worth_it = 0 if by_columns else WORTH_IT_BYTES
-    with tempfile.TemporaryDirectory() as folder, mock.patch("handler.parse.WORTH_IT_BYTES", worth_it):
+    function = decoder._decode_lines if is_compiled else None
+    with tempfile.TemporaryDirectory() as folder, mock.patch("handler.decoder._decode_lines", function):
         root = Path(folder)
         write_lake(root, lake)
         pipeline = Pipeline(root, spec=feature_spec(**RANGES))

@@ -24,7 +24,7 @@ def parse(*lines: bytes) -> ParsedBatch:
 
 def test_accepted_line_keeps_machine_time_and_readings() -> None:
     batch = parse(line("M1", at(0.5), temperature=70.5, vibration=None))
-    assert batch.readings.rows() == [("M1", at(0.5), 70.5, None)]
+    assert batch.readings.fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
     assert (batch.lines, batch.failures.height, batch.rejected.height) == (1, 0, 0)
 
 
