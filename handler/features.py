@@ -1,16 +1,16 @@
 """Tiles → feature rows: pure. Definitions: docs/features.md."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from handler.hours import HOUR_WIDTH, Names, number_machines, roll_up_hours, split_hours, split_tiles
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
-from handler.tiles import TILE_KEYS, TILE_SCHEMA, merge_tiles
-from handler.timestamps import HOUR, INSTANT, MICROSECOND, TILE
+from handler.tiles import TILE_KEYS, merge_tiles
+from handler.timestamps import HOUR, INSTANT, MICROSECOND, floor_to
 
 if TYPE_CHECKING:
     from handler.moments import Integers
@@ -27,9 +27,6 @@ STATISTICS: Final[Mapping[str, pl.DataType]] = {
     ),
 }  # fmt: skip
 """What each reading has for each window, in the order of the columns."""
-
-_Names = tuple[str, ...]
-"""One reading, or the two of a pair."""
 
 _MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
@@ -79,7 +76,9 @@ def unite_tiles(segments: pl.DataFrame) -> pl.DataFrame:
     return merge_tiles(segments, TILE_KEYS)
 
 
-def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: FeatureSpec) -> pl.DataFrame:
+def compute_features(
+    tiles: pl.DataFrame, instants: Sequence[datetime], spec: FeatureSpec, hours: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Compute the feature rows of some instants.
 
     A row at ``as_of`` uses event times in ``[as_of - window, as_of)``; nothing at or after ``as_of`` counts. A
@@ -90,9 +89,12 @@ def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: Fe
     tiles
         Each tile once, as :func:`unite_tiles` leaves them; those outside the windows are left aside.
     instants
-        The rows' ``as_of``: whole tiles, UTC, a whole number of hours apart.
+        The rows' ``as_of``: whole tiles, UTC.
     spec
         Readings, windows, pairs and zones.
+    hours
+        Hours (:func:`handler.hours.roll_up_hours`) of machines whose tiles of that hour are not given; none that
+        :func:`find_split_hours` finds for the instants.
 
     Returns
     -------
@@ -101,43 +103,32 @@ def compute_features(tiles: pl.DataFrame, instants: Sequence[datetime], spec: Fe
         :func:`feature_schema`; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
         ``event_timestamp`` and machine.
     """
-    if tiles.is_empty() or not instants:
+    whole = pl.concat([roll_up_hours(tiles, spec), *([] if hours is None else [hours])])
+    if whole.is_empty() or not instants:
         return pl.DataFrame(schema=row_schema(spec))
     instants = sorted(instants)
-    ids = tiles.get_column("machine_id")
-    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
-    machine_ids: pl.Series = ids.dtype.categories  # type: ignore[attr-defined]
-    series = _roll_up(tiles.with_columns(ids), instants[0], spec)
-    windows = {names: _merge_windows(bins, instants, len(machine_ids), spec) for names, bins in series.items()}
+    whole, machine_ids = number_machines(whole)
+    tiles = tiles.cast({"machine_id": pl.Enum(machine_ids)})
+    by_hour, by_tile = split_hours(whole, spec), split_tiles(tiles, spec)
+    windows = {
+        names: _merge_windows(series, by_tile[names], instants, len(machine_ids), spec)
+        for names, series in by_hour.items()
+    }
     return _assemble_rows(windows, instants, machine_ids, spec)
 
 
-def _roll_up(tiles: pl.DataFrame, until: datetime, spec: FeatureSpec) -> "dict[_Names, Summaries]":
-    """Merge the tiles of each reading, and the samples of each pair, into bins of which one ends at an instant.
+def find_split_hours(instants: Iterable[datetime], spec: FeatureSpec) -> set[datetime]:
+    """Find the hours that a window of one of the instants begins or ends in; none for whole hours and windows of such.
 
-    Bins are as long as can be: every window, and the hour between instants, is a whole number of them.
+    Examples
+    --------
+    >>> split = find_split_hours([datetime(2025, 10, 15, 9, 30, tzinfo=UTC)], FeatureSpec.load())
+    >>> sorted(hour.strftime("%d %H") for hour in split)
+    ['14 09', '15 03', '15 08', '15 09']
     """
-    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
-
-    from handler.windows import Summaries, pair_means  # noqa: PLC0415
-
-    width = math.gcd(HOUR // TILE, *(length // TILE for length in _list_lengths(spec))) * TILE // MICROSECOND
-    end = _to_microseconds(until)
-    names = spec.reading_names
-    keys = tiles.select("machine_id", pl.col("reading").cast(pl.Enum(names)), "tile_start")
-    machine, reading, start = (key.to_physical().cast(pl.Int64).to_numpy() for key in keys)
-    columns = {name: tiles.get_column(name).to_physical().to_numpy() for name in TILE_SCHEMA if name not in TILE_KEYS}
-    columns["tiles"] = np.ones(tiles.height, np.int64)
-    every = Summaries(machine, start, columns, "value", "time")
-    bins = replace(every, group=machine * len(names) + reading).roll_up(width, until=end)
-    series: dict[_Names, Summaries] = {}
-    for number, name in enumerate(names):
-        own = bins.take(bins.group % len(names) == number)
-        series[name,] = replace(own, group=own.group // len(names))
-    for a, b in spec.pairs:
-        means = pair_means(every, reading == names.index(a), reading == names.index(b))
-        series[a, b] = means.roll_up(width, until=end)
-    return series
+    lengths = [timedelta(), *_list_lengths(spec)]
+    ends = {instant - length for instant in instants for length in lengths}
+    return {floor_to(end, HOUR) for end in ends if end != floor_to(end, HOUR)}
 
 
 def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
@@ -170,25 +161,28 @@ class _Window:
 
 
 def _merge_windows(
-    bins: "Summaries", instants: Sequence[datetime], machines: int, spec: FeatureSpec
+    hours: "Summaries", tiles: "Summaries", instants: Sequence[datetime], machines: int, spec: FeatureSpec
 ) -> dict[timedelta, _Window]:
-    """Merge bins into each window that ends at each instant."""
+    """Merge the hours of a series into each window that ends at each instant; its tiles, where a window splits one."""
     import numpy as np  # noqa: PLC0415
 
     lengths = _list_lengths(spec)
-    ends = [_to_microseconds(instant) for instant in instants]
-    merged = [list(bins.merge_windows(end, [length // MICROSECOND for length in lengths])) for end in ends]
+    merged: list[list[Summaries]] = []
+    for instant in instants:
+        split = [_to_microseconds(hour) for hour in find_split_hours([instant], spec)]
+        rows = hours.replace_split(tiles, split, HOUR_WIDTH) if split else hours
+        merged.append(list(rows.merge_windows(_to_microseconds(instant), [each // MICROSECOND for each in lengths])))
     windows: dict[timedelta, _Window] = {}
     for length, parts in zip(lengths, zip(*merged, strict=True), strict=True):
-        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in bins.columns}
-        columns["as_of"] = np.repeat(ends, [len(part) for part in parts])
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in hours.columns}
+        columns["as_of"] = np.repeat([_to_microseconds(each) for each in instants], [len(part) for part in parts])
         key = np.concatenate([number * machines + part.group for number, part in enumerate(parts)])
         windows[length] = _Window(key, pl.DataFrame(columns))
     return windows
 
 
 def _assemble_rows(
-    windows: Mapping[_Names, Mapping[timedelta, _Window]],
+    windows: Mapping[Names, Mapping[timedelta, _Window]],
     instants: Sequence[datetime],
     machine_ids: pl.Series,
     spec: FeatureSpec,
@@ -201,7 +195,7 @@ def _assemble_rows(
     ends = pl.Series("event_timestamp", instants, dtype=INSTANT)
     rows = [pl.DataFrame([machine_ids.gather(machine).alias("machine_id"), ends.gather(instant)])]
     rows += _lay_out_statistics(windows, keys, spec)
-    staleness = _divide(pl.col("as_of") - pl.col("time_max"), 1e6)
+    staleness = _divide(pl.col("as_of") - pl.col("y_max"), 1e6)
     for reading in spec.readings:
         own = windows[reading.name,]
         rows.append(own[PRESENCE].lay_out(keys, **{f"{reading.name}_staleness_seconds": staleness}))
@@ -215,7 +209,7 @@ def _assemble_rows(
 
 
 def _lay_out_statistics(
-    windows: Mapping[_Names, Mapping[timedelta, _Window]], keys: "Integers", spec: FeatureSpec
+    windows: Mapping[Names, Mapping[timedelta, _Window]], keys: "Integers", spec: FeatureSpec
 ) -> Iterator[pl.DataFrame]:
     """Compute the statistics of all readings and windows in one go, and lay out each."""
     parts = [(r.name, w, windows[r.name,][w.length]) for r in spec.readings for w in spec.windows]
@@ -231,16 +225,16 @@ def _lay_out_statistics(
 
 def _statistics() -> dict[str, pl.Expr]:
     """Name the statistics as expressions over a summary; null where they are not defined."""
-    n, low, high = pl.col("n"), pl.col("value_min"), pl.col("value_max")
-    m2, m3, m4 = pl.col("value_m2"), pl.col("value_m3"), pl.col("value_m4")
+    n, low, high = pl.col("n"), pl.col("x_min"), pl.col("x_max")
+    m2, m3, m4 = pl.col("x_m2"), pl.col("x_m3"), pl.col("x_m4")
     spread = high - low
-    mean = low + spread * pl.col("value_centre")
+    mean = low + spread * pl.col("x_centre")
     peak = pl.max_horizontal(low.abs(), high.abs())
     variance = _divide(m2, n)
-    mean_per_peak = _divide(low, peak) + _divide(spread, peak) * pl.col("value_centre")
+    mean_per_peak = _divide(low, peak) + _divide(spread, peak) * pl.col("x_centre")
     rms_per_peak = (mean_per_peak**2 + _divide(spread, peak) ** 2 * variance).sqrt()
-    time_span = pl.col("time_max") - pl.col("time_min")
-    slope = _divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("time_m2") * time_span)
+    time_span = pl.col("y_max") - pl.col("y_min")
+    slope = _divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("y_m2") * time_span)
     return {
         "count": n,
         "mean": mean,
@@ -279,7 +273,7 @@ def _zone(reading: Reading) -> pl.Expr:
 
 def _correlation() -> pl.Expr:
     """Pearson's correlation of two tile means; null below three tiles, or where one side is constant."""
-    tiles, x2, y2 = pl.col("n"), pl.col("a_m2"), pl.col("b_m2")
+    tiles, x2, y2 = pl.col("n"), pl.col("x_m2"), pl.col("y_m2")
     negligible = tiles * _CONSTANT**2
     is_defined = (tiles >= _FEWEST_TILES_FOR_CORRELATION) & (x2 > negligible) & (y2 > negligible)
     return pl.when(is_defined).then(_divide(pl.col("cross"), x2.sqrt() * y2.sqrt()).clip(-1, 1))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
+from handler.hours import describe_hours, roll_up_hours
 from handler.lake import Listing, RawContent, partition_path
 from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, ParsedBatch, parse_batch
 from handler.settings import MAX_HOURS
@@ -39,6 +40,11 @@ _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 def tiles_key(partition: datetime) -> str:
     """Name the tile file of a partition."""
     return f"processed/tiles/{partition_path(partition)}/tiles.parquet"
+
+
+def hours_key(partition: datetime) -> str:
+    """Name the hour file of a partition."""
+    return f"processed/hours/{partition_path(partition)}/hours.parquet"
 
 
 def failures_key(partition: datetime) -> str:
@@ -109,7 +115,7 @@ class MappedPartition:
 
     Attributes
     ----------
-    tiles, failures, rejected
+    tiles, hours, failures, rejected
         The processed files, as Parquet.
     manifest
         What the tile file says of itself.
@@ -118,6 +124,7 @@ class MappedPartition:
     """
 
     tiles: bytes
+    hours: bytes
     failures: bytes
     rejected: bytes
     manifest: Manifest
@@ -168,8 +175,10 @@ def map_partition(
     reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
     unreadable = reasons.pop(UNREADABLE, 0)
     manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
+    tiles = _unite(parts)
     return MappedPartition(
-        tiles=encode_parquet(_unite(parts), manifest.to_metadata()),
+        tiles=encode_parquet(tiles, manifest.to_metadata()),
+        hours=encode_parquet(roll_up_hours(tiles, spec), describe_hours(spec)),
         failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
         rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
         manifest=manifest,

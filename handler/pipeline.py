@@ -1,8 +1,7 @@
 """The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → online, training → answer."""
 
-import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,7 +9,8 @@ from typing import Any, Final
 import polars as pl
 
 from handler.answer import Accounting
-from handler.features import compute_features, row_schema, unite_tiles
+from handler.features import compute_features, row_schema
+from handler.history import History
 from handler.lake import Lake, Listing
 from handler.memory import give_back
 from handler.online import OnlineResult
@@ -18,6 +18,7 @@ from handler.partition import (
     Manifest,
     failures_key,
     fingerprint_inputs,
+    hours_key,
     map_partition,
     quarantine_key,
     tiles_key,
@@ -31,14 +32,11 @@ from handler.plan import (
     list_training_hours,
 )
 from handler.spec import FeatureSpec
-from handler.timestamps import HOUR, format_instant
+from handler.timestamps import format_instant
 from handler.training import write_training_hours
 
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
-
-_TILE_BYTES_AT_A_TIME: Final = 8 * 2**20
-"""From how much of tile files, some 70 bytes a tile, rows are computed at a time; a machine's tiles stay together."""
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
 Report = Callable[[str, dict[str, Any]], None]
@@ -145,7 +143,8 @@ def _update_partition(
     if stored is None and not listing.objects:
         return None
     mapped = map_partition(job.lake.read_batches(listing), job.spec, partition, fingerprint)
-    job.lake.write({failures_key(partition): mapped.failures, quarantine_key(partition): mapped.rejected})
+    files = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
+    job.lake.write({name(partition): data for name, data in files.items()})
     job.lake.write({tiles_key(partition): mapped.tiles})  # last: it says that the others are there
     give_back()
     accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
@@ -154,51 +153,17 @@ def _update_partition(
 
 
 def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:
-    """Compute the feature rows of some instants from tile files, some machines at a time.
+    """Compute the feature rows of some instants from processed files, some machines at a time.
 
     Returns
     -------
     pl.DataFrame
         As :func:`handler.features.compute_features`.
     """
-    partitions = sorted(_contributors(instants, job))
-    read = zip(partitions, job.lake.read(map(tiles_key, partitions)), strict=True)
-    files = {partition: data for partition, data in read if data is not None}
-    rows = [pl.DataFrame(schema=row_schema(job.spec))]
-    if files:
-        rows += [
-            compute_features(unite_tiles(_load_tiles(files, machines, instants, job)), instants, job.spec)
-            for machines in _share_out(list(files.values()))
-        ]
-    return pl.concat(rows).sort("event_timestamp", "machine_id")
-
-
-def _load_tiles(
-    files: Mapping[datetime, bytes], machines: pl.Expr, instants: Sequence[datetime], job: Job
-) -> pl.DataFrame:
-    """Load the tiles of some machines that the rows of some instants can see, less those later than allowed."""
-    start, end = min(instants) - job.spec.lookback, max(instants)
-    is_seen = machines & pl.col("tile_start").is_between(start, end, closed="left")
-    tiles: list[pl.LazyFrame] = []
-    for partition, data in files.items():
-        lateness = pl.lit(partition) - pl.col("tile_start").dt.truncate(HOUR)
-        tiles.append(pl.scan_parquet(io.BytesIO(data)).filter(is_seen & (lateness <= job.allowed_lateness)))
-    loaded = pl.concat(pl.collect_all(tiles))
-    machine_ids = loaded.get_column("machine_id")
-    return loaded.with_columns(machine_ids.cast(pl.Enum(machine_ids.unique().sort())))  # numbers are sorted faster
-
-
-def _share_out(files: Sequence[bytes]) -> Iterator[pl.Expr]:
-    """Divide the machines of tile files so that each share has as many tiles as are well dealt with at a time."""
-    shares = -(-sum(map(len, files)) // _TILE_BYTES_AT_A_TIME)
-    if shares <= 1:
-        yield pl.lit(value=True)
-        return
-    ids = (pl.read_parquet(io.BytesIO(data), columns=["machine_id"]).to_series() for data in files)
-    tiles = pl.concat(each.value_counts() for each in ids).group_by("machine_id").sum().sort("machine_id")
-    number = (pl.col("count").cum_sum() - 1) * shares // pl.col("count").sum()
-    for share in tiles.group_by(number.alias("share"), maintain_order=True).agg("machine_id").get_column("machine_id"):
-        yield pl.col("machine_id").is_between(pl.lit(share[0]), pl.lit(share[-1]))
+    history = History(job.lake, job.spec, job.allowed_lateness, instants, sorted(_contributors(instants, job)))
+    shares = (compute_features(tiles, instants, job.spec, hours) for tiles, hours in history.load())
+    rows = pl.concat([pl.DataFrame(schema=row_schema(job.spec)), *shares])
+    return rows.sort("event_timestamp", "machine_id")
 
 
 def _contributors(instants: Iterable[datetime], job: Job) -> set[datetime]:

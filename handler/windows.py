@@ -1,62 +1,64 @@
-"""Summaries of tiles, merged into bins and into the windows that end at an instant: arrays, one row after the other."""
+"""Series of summaries, merged into hours and into the windows that end at an instant: arrays, row after row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.moments import Columns, Integers, Segments, merge
+from handler.moments import Columns, Floats, Integers, Segments, merge
 
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """Moments of two variables; the rows of a group are together, in the order of their places.
+    """Moments of two variables, ``x`` and ``y``; the rows of a group are together, in the order of their places.
 
     Attributes
     ----------
     group
-        What the row is about, as a number.
+        The number of the machine.
     place
-        Where its time begins, in microseconds since 1970; or the number of a part of a window.
+        Where the row's time begins, in microseconds since 1970; or the number of a part of a window.
     columns
         Moments, see :func:`handler.moments.merge`.
-    x, y
-        The variables' prefixes there.
     """
 
     group: Integers
     place: Integers
     columns: Columns
-    x: str
-    y: str
 
     def __len__(self) -> int:
         return len(self.group)
 
-    def take(self, rows: NDArray[np.bool_]) -> Self:
-        """Keep some of the rows."""
+    def take(self, rows: NDArray[np.bool_] | Integers) -> Self:
+        """Keep some of the rows, or put them in an order."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return type(self)(self.group[rows], self.place[rows], columns, self.x, self.y)
+        return type(self)(self.group[rows], self.place[rows], columns)
 
     def merge_at(self, place: Integers) -> Self:
         """Move the rows to other places, in the same order, and merge those of a group that come together."""
         begins = np.ones(len(self), np.bool_)
         begins[1:] = (self.group[1:] != self.group[:-1]) | (place[1:] != place[:-1])
-        columns = self.columns
-        if not begins.all():
-            columns = merge(columns, Segments.where(begins), x=self.x, y=self.y)
-        return type(self)(self.group[begins], place[begins], columns, self.x, self.y)
+        columns = self.columns if begins.all() else merge(self.columns, Segments.where(begins), x="x", y="y")
+        return type(self)(self.group[begins], place[begins], columns)
 
-    def roll_up(self, width: int, *, until: int) -> Self:
-        """Merge rows into bins ``[start, start + width)``, of which one ends at ``until``; microseconds."""
-        return self.merge_at(self.place - (self.place - until) % width)
+    def roll_up(self, width: int) -> Self:
+        """Merge rows into bins of so many microseconds, counted from 1970."""
+        return self.merge_at(self.place // width * width)
+
+    def replace_split(self, parts: "Summaries", split: Iterable[int], width: int) -> "Summaries":
+        """Put rows of shorter times, ``parts``, in the places of the bins that begin at ``split``."""
+        starts = np.array(sorted(split), np.int64)
+        whole = self.take(~np.isin(self.place, starts))
+        parts = parts.take(np.isin(parts.place // width * width, starts))
+        both = concatenate([whole, parts])
+        return both.take(np.lexsort((both.place, both.group)))
 
     def merge_windows(self, as_of: int, lengths: Sequence[int]) -> Iterator[Self]:
-        """Merge bins into the windows ``[as_of - length, as_of)``, for ascending lengths of whole bins.
+        """Merge rows into the windows ``[as_of - length, as_of)``, for ascending lengths none of which splits a row.
 
-        The windows end together, so each is the next shorter one and a ring around it: every bin is merged into its
+        The windows end together, so each is the next shorter one and a ring around it: every row is merged into its
         ring once, and the rings are merged into windows.
         """
         seen = self.take((self.place < as_of) & (self.place >= as_of - lengths[-1]))
@@ -66,25 +68,23 @@ class Summaries:
             yield ring.merge_at(np.zeros_like(ring.place))
 
 
-def pair_means(tiles: Summaries, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Summaries:
-    """Pair the means of tiles that two readings both have, each pair a sample of one.
+def concatenate(parts: Sequence[Summaries]) -> Summaries:
+    """Put summaries one below the other."""
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    return Summaries(
+        np.concatenate([part.group for part in parts]), np.concatenate([part.place for part in parts]), columns
+    )
 
-    Parameters
-    ----------
-    tiles
-        With their machines as groups, and their starts as places.
-    a, b
-        Which of them are of the one reading, and of the other.
-    """
-    rows_a, rows_b = np.flatnonzero(a), np.flatnonzero(b)
-    keys = tiles.group * (tiles.place.max(initial=0) + 1) + tiles.place
-    found = np.searchsorted(keys[rows_b], keys[rows_a])
-    found[found == len(rows_b)] = 0
-    is_paired = keys[rows_b][found] == keys[rows_a] if len(rows_b) else np.zeros(len(rows_a), np.bool_)
-    rows_a, rows_b = rows_a[is_paired], rows_b[found[is_paired]]
-    nothing = np.zeros(len(rows_a))
-    columns: dict[str, NDArray] = {"n": np.ones(len(rows_a), np.int64)}  # type: ignore[type-arg]
-    columns |= dict.fromkeys(("a_m2", "a_m3", "a_m4", "b_m2", "cross"), nothing)
-    for side, rows in (("a", rows_a), ("b", rows_b)):
-        columns |= {f"{side}_{part}": tiles.columns[f"{tiles.x}_{part}"][rows] for part in ("min", "max", "centre")}
-    return Summaries(tiles.group[rows_a], tiles.place[rows_a], columns, "a", "b")
+
+def pair_means(a: Summaries, b: Summaries) -> Summaries:
+    """Pair the means of the tiles that two readings both have, each pair a sample of one."""
+    last = max(a.place.max(initial=0), b.place.max(initial=0)) + 1
+    keys_a, keys_b = (each.group * last + each.place for each in (a, b))
+    found = np.searchsorted(keys_b, keys_a)
+    is_paired = np.append(keys_b, -1)[found] == keys_a
+    a, b = a.take(is_paired), b.take(found[is_paired])
+    columns: dict[str, Floats | Integers] = dict.fromkeys(("n", "tiles"), np.ones(len(a), np.int64))
+    for axis, side in (("x", a), ("y", b)):
+        columns |= {f"{axis}_{part}": side.columns[f"x_{part}"] for part in ("min", "max", "centre")}
+    columns |= dict.fromkeys(("x_m2", "x_m3", "x_m4", "y_m2", "cross"), np.zeros(len(a)))
+    return Summaries(a.group, a.place, columns)

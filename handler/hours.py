@@ -1,0 +1,151 @@
+"""Hours: what the tiles of one hour of event time come to, so that a run reads few tiles. Pure.
+
+A *series* is one reading, or a pair of them. Its hours are merged tiles: of a reading the tiles themselves, of a pair
+the means of those tiles in which both exist. Both are moments of two variables, called ``x`` and ``y`` here: value and
+time, or the one mean and the other.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from handler.spec import FeatureSpec
+from handler.tiles import TILE_KEYS, TILE_SCHEMA
+from handler.timestamps import HOUR, INSTANT, MICROSECOND
+
+if TYPE_CHECKING:
+    from handler.windows import Summaries
+
+Names = tuple[str, ...]
+"""Names a series: one reading, or the two of a pair."""
+
+HOUR_WIDTH: Final = HOUR // MICROSECOND
+HOURS_FORMAT: Final = 1
+"""Counted up whenever equal tiles would give other hours; those of another format are not read."""
+
+HOUR_SCHEMA: Final[Mapping[str, pl.DataType]] = {
+    "machine_id": pl.String(),
+    "series": pl.String(),
+    "hour_start": INSTANT,
+    "tiles": pl.Int64(),
+    "n": pl.Int64(),
+    **dict.fromkeys(
+        (
+            "first", "last", "x_min", "x_max", "x_centre", "x_m2", "x_m3", "x_m4",
+            "y_min", "y_max", "y_centre", "y_m2", "cross",
+        ),
+        pl.Float64(),
+    ),
+}  # fmt: skip
+"""Columns of an hour. Times are microseconds since its start; ``first`` and ``last`` are 0 where it is of a pair."""
+
+_HOUR_KEYS: Final = ("series", "machine_id", "hour_start")
+_AXES: Final = (("value_", "x_"), ("time_", "y_"))
+_TIMES: Final = ("y_min", "y_max")
+_ENDS: Final = ("first", "last")
+_DOCUMENT: Final = "hours"
+
+
+def describe_hours(spec: FeatureSpec) -> dict[str, str]:
+    """Say what an hour file holds, as Parquet key-value metadata: hours of other pairs are of no use."""
+    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": [_label(names) for names in list_series(spec)]})}
+
+
+def is_described(metadata: Mapping[str, str], spec: FeatureSpec) -> bool:
+    """Tell whether a file with this metadata holds the hours of a spec."""
+    return metadata.get(_DOCUMENT) == describe_hours(spec)[_DOCUMENT]
+
+
+def list_series(spec: FeatureSpec) -> list[Names]:
+    """List the series: each reading, then each pair.
+
+    Examples
+    --------
+    >>> list_series(FeatureSpec.load())
+    [('temperature_celsius',), ('vibration_rms',), ('temperature_celsius', 'vibration_rms')]
+    """
+    return [(name,) for name in spec.reading_names] + list(spec.pairs)
+
+
+def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
+    """Merge tiles into the hours of their own event time.
+
+    Parameters
+    ----------
+    tiles
+        Each tile once, sorted by machine, reading and start: columns of ``TILE_SCHEMA``.
+    spec
+        The readings and pairs.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
+    """
+    if tiles.is_empty():
+        return pl.DataFrame(schema=dict(HOUR_SCHEMA))
+    tiles, machine_ids = number_machines(tiles)
+    parts = []
+    for names, series in split_tiles(tiles, spec).items():
+        hours = series.roll_up(HOUR_WIDTH)
+        columns = dict(hours.columns)
+        if len(names) == 1:
+            columns |= {name: columns[name] - hours.place for name in _TIMES}
+        frame = pl.DataFrame(columns | {"hour_start": hours.place}).with_columns(
+            *(pl.lit(0.0).alias(name) for name in _ENDS if name not in columns), series=pl.lit(_label(names))
+        )
+        ids = machine_ids.gather(hours.group).alias("machine_id")
+        parts.append(frame.with_columns(ids).select(*HOUR_SCHEMA).cast(pl.Schema(HOUR_SCHEMA)))
+    return pl.concat(parts).sort("machine_id", "series", "hour_start")
+
+
+def number_machines(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Make ``machine_id`` an Enum of sorted names, if it is none yet, and give the names."""
+    ids = rows.get_column("machine_id")
+    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
+    return rows.with_columns(ids), ids.dtype.categories  # type: ignore[attr-defined]
+
+
+def split_tiles(tiles: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summaries]":
+    """Split tiles, as for :func:`roll_up_hours` with machines as an Enum, into series; places are starts of tiles."""
+    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
+
+    from handler.windows import Summaries, pair_means  # noqa: PLC0415
+
+    keys = tiles.select("machine_id", pl.col("reading").cast(pl.Enum(spec.reading_names)), "tile_start")
+    machine, reading, start = (key.to_physical().cast(pl.Int64).to_numpy() for key in keys)
+    columns = {"tiles": np.ones(tiles.height, np.int64)}
+    for name in (name for name in TILE_SCHEMA if name not in TILE_KEYS):
+        axis = next((name.replace(old, new) for old, new in _AXES if name.startswith(old)), name)
+        columns[axis] = tiles.get_column(name).to_physical().to_numpy()
+    every = Summaries(machine, start, columns)
+    series: dict[Names, Summaries] = {
+        (name,): every.take(np.flatnonzero(reading == number)) for number, name in enumerate(spec.reading_names)
+    }
+    return series | {(a, b): pair_means(series[a,], series[b,]) for a, b in spec.pairs}
+
+
+def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summaries]":
+    """Split hours (columns of ``HOUR_SCHEMA``, machines as an Enum) into series; places are starts of hours."""
+    import numpy as np  # noqa: PLC0415
+
+    from handler.ordering import order_rows  # noqa: PLC0415
+    from handler.windows import Summaries  # noqa: PLC0415
+
+    series: dict[Names, Summaries] = {}
+    for names in list_series(spec):
+        own = hours.filter(pl.col("series") == _label(names))
+        order = order_rows(own, ("machine_id", "hour_start")).order
+        machine, start = (own.get_column(key).to_physical().cast(pl.Int64).to_numpy()[order] for key in _HOUR_KEYS[1:])
+        left_out = (*_HOUR_KEYS, *(_ENDS if len(names) > 1 else ()))
+        columns = {name: own.get_column(name).to_numpy()[order] for name in HOUR_SCHEMA if name not in left_out}
+        if len(names) == 1:
+            columns |= {name: start + columns[name].astype(np.int64) for name in _TIMES}
+        series[names] = Summaries(machine, start, columns)
+    return series
+
+
+def _label(names: Names) -> str:
+    return "|".join(names)
