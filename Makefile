@@ -10,7 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
 PIPENV := .tools/bin/pipenv
-READY := .venv/.ready
+INSTALLED := .venv/.ready
+DECODER := handler/libdecoder.so
+READY := $(INSTALLED) $(DECODER)
 RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
@@ -23,7 +25,7 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(READY)  ## Install everything into .venv (the other commands do it by themselves)
+setup: $(READY)  ## Install everything into .venv, compile the decoder (the other commands do it by themselves)
 
 run: $(READY)  ## Simulate a plant and compute its features; then look into local-lake/
 	@$(BIN)/python -m local $(ARGS)
@@ -70,7 +72,7 @@ lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock the
 	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .tools local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools $(DECODER) local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(PIPENV): scripts/pipenv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -78,10 +80,13 @@ $(PIPENV): scripts/pipenv.txt
 	.tools/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
-$(READY): Pipfile.lock $(PIPENV)
+$(INSTALLED): Pipfile.lock $(PIPENV)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
+
+$(DECODER): handler/decoder.c layer_build/compile.py $(INSTALLED)
+	@$(BIN)/python -m layer_build.compile
 
 $(NODE_MODULES): package-lock.json
 	npm ci
@@ -92,6 +97,6 @@ $(NODE_MODULES): package-lock.json
 	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
-$(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt $(READY)
+$(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt $(INSTALLED)
 	@$(BIN)/python scripts/runtime.py
 	@mkdir -p $(@D) && touch $@

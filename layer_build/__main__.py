@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from layer_build.build import Order, build
+from layer_build.cache import find_cache
 from layer_build.errors import LayerBuildError
 from layer_build.show import explain_sizes, show_progress, show_sizes
 from layer_build.target import TARGETS
@@ -59,17 +59,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-strip", dest="strip", action="store_false", help="keep the libraries' symbols")
     parser.add_argument("--explain", action="store_true", help="show what was pruned and why, and the wheels")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON, all else on stderr")
-    parser.add_argument("--fresh", action="store_true", help="build the layer again though nothing changed")
+    parser.add_argument("--fresh", action="store_true", help="build the layer and compile again though nothing changed")
     parser.add_argument(
-        "--cache", type=Path, default=_find_cache(), metavar="DIR", help="for wheels and layers (default: %(default)s)"
+        "--cache",
+        type=Path,
+        default=find_cache(),
+        metavar="DIR",
+        help="for what need not be made again (default: %(default)s)",
     )
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="the project (default: this one)")
     return parser.parse_args(arguments)
-
-
-def _find_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "feature-pipeline"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The stages in their order: lock → wheels → unpack → prune → strip → docstrings → bytecode → archive → check."""
+"""The stages in their order.
+
+The layer: lock → wheels → unpack → prune → strip → docstrings → bytecode → check → archive. The function's package:
+compile → bytecode → check → archive. Then both together: check.
+"""
 
 import hashlib
 import json
@@ -14,6 +18,7 @@ from typing import Any, Final
 from layer_build.archive import write_archive, write_text
 from layer_build.bytecode import compile_files
 from layer_build.check import check_libraries, check_size, check_smoke
+from layer_build.compile import LIBRARY, SOURCE, compile_library, find_compiler
 from layer_build.docstrings import empty_docstrings
 from layer_build.errors import WheelError
 from layer_build.lock import Requirement, read_lock
@@ -45,13 +50,13 @@ class Order:
     out
         The folder for the zips and what lies beside them.
     cache
-        The folder for wheels and finished layers.
+        The folder for wheels, finished layers and compiled libraries.
     target
         The architecture.
     strip
         Whether to strip libraries.
     fresh
-        Whether to build a layer again that is already in the cache.
+        Whether to build a layer, and compile a library, again that is already in the cache.
     """
 
     root: Path
@@ -118,10 +123,13 @@ def build(order: Order, report: Report) -> dict[str, Any]:
         layer = _build_layer(order, wheels, layer_path, report)
     else:
         report(f"took the layer from the cache: nothing in it changed ({layer.sha256[:12]})")
-    function = collect_function(order.root)
+    source = (order.root / SOURCE).read_bytes()
+    library = compile_library(source, order.target.triple, order.cache, report=report, fresh=order.fresh)
+    function = collect_function(order.root, library)
+    function_libraries = check_libraries(function, order.target)
     function_path = layer_path.with_name(FUNCTION)
     function_digest = write_archive(function_path, function)
-    report(f"packed {_FUNCTION_PACKAGE}/: {len(function)} files")
+    report(f"packed {_FUNCTION_PACKAGE}/: {len(function)} files, its library checked for {order.target}")
     function_size = sum(map(len, function.values()))
     check_size(layer.size, function_size)
     ran = order.target.linux == platform.machine()
@@ -137,9 +145,10 @@ def build(order: Order, report: Report) -> dict[str, Any]:
             "sha256": function_digest,
             "zipped": function_path.stat().st_size,
             "unpacked": function_size,
+            "compiler": find_compiler(),
         },
         "limit": {"unpacked": UNPACKED_LIMIT, "margin": MARGIN, "left": UNPACKED_LIMIT - layer.size - function_size},
-        "checked": {"libraries": layer.libraries, "smoke": ran},
+        "checked": {"libraries": layer.libraries + function_libraries, "smoke": ran},
         "pruned": dict(sorted(layer.saved.items(), key=lambda item: -item[1])),
         "distributions": describe_contents(layer.contents),
     }
@@ -149,8 +158,15 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     return manifest
 
 
-def collect_function(root: Path) -> dict[str, bytes]:
+def collect_function(root: Path, library: bytes) -> dict[str, bytes]:
     """Collect the function's own package, with bytecode and its docstrings, by path in its zip.
+
+    Parameters
+    ----------
+    root
+        The project.
+    library
+        The compiled library; one that lies in the package is this machine's, and is passed over.
 
     Raises
     ------
@@ -161,7 +177,7 @@ def collect_function(root: Path) -> dict[str, bytes]:
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sources}
     if f"{_FUNCTION_PACKAGE}/__init__.py" not in files:
         raise WheelError(f"there is no package {_FUNCTION_PACKAGE}/ in {root}; run the build in the project's folder")
-    return files | compile_files(files, _TASK)
+    return files | {LIBRARY: library} | compile_files(files, _TASK)
 
 
 def _build_layer(order: Order, wheels: Sequence[Wheel], path: Path, report: Report) -> Layer:

@@ -10,6 +10,7 @@
     ├── WheelError            7   a wheel is not as a wheel should be
     ├── StripError            8   a library cannot be stripped
     ├── BytecodeError         9   a source file does not compile
+    ├── CompileError         14   the handler's C source does not compile
     └── CheckError           10   the layer was built, and would not do
         ├── SizeError        11   it does not fit into Lambda
         ├── LibraryError     12   a library would not load in Lambda's runtime
@@ -88,6 +89,12 @@ class BytecodeError(LayerBuildError):
     """A source file does not compile, or this is not the target's Python."""
 
     exit_status = 9
+
+
+class CompileError(LayerBuildError):
+    """The handler's C source does not compile, or there is no compiler."""
+
+    exit_status = 14
 
 
 class CheckError(LayerBuildError):

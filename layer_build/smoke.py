@@ -108,8 +108,9 @@ def use_handler() -> float:
     from handler.app import lambda_handler
 
     seconds = time.perf_counter() - start
+    from handler.decoder import LeftLine, decode_readings
     from handler.features import feature_schema
-    from handler.lake import Lake
+    from handler.lake import Lake, RawContent
     from handler.online import OnlineResult, to_items
     from handler.pandas_boundary import to_pandas
     from handler.pipeline import Job, run_pipeline
@@ -132,7 +133,11 @@ def use_handler() -> float:
             {"machine_id": "PUMP-A01", "timestamp_utc": (AS_OF - timedelta(minutes=k)).isoformat(), "vibration_rms": k}
             for k in range(1, 60)
         ]
-        (raw / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\nno json\n", encoding="utf-8")
+        text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
+        left: list[LeftLine] = []
+        decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, left.extend)
+        _require(decoded.readings.height == 59, f"the handler's library does not load, or leaves {len(left)} lines")
+        (raw / "a.jsonl").write_text(text, encoding="utf-8")
         lake = Lake.open(Path(folder).resolve().as_uri())
         run = plan_run({"as_of": AS_OF.isoformat()}, now=AS_OF, time_window=timedelta(hours=6))
         job = Job(lake, write_online, spec, timedelta(hours=24), AS_OF, lambda _message, _fields: None)

@@ -36,6 +36,17 @@ class Target:
     oldest_glibc: int
 
     @property
+    def triple(self) -> str:
+        """The compiler's name of it, with a glibc as old as that of the wheels: it loads on developers' machines too.
+
+        Examples
+        --------
+        >>> TARGETS["arm64"].triple
+        'aarch64-linux-gnu.2.17'
+        """
+        return f"{self.linux}-linux-gnu.2.17"
+
+    @property
     def platforms(self) -> tuple[str, ...]:
         """The platform tags that load there, best first.
 

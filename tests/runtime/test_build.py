@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from layer_build.check import check_smoke
 from layer_build.docstrings import empty_source
+from layer_build.errors import SmokeError
 from layer_build.lock import read_lock
 from layer_build.target import TARGETS
 from layer_build.wheels import WheelCache, hash_file
@@ -95,7 +97,7 @@ def test_no_path_of_the_build_is_inside(first: Built) -> None:
     for name in ("pandas_layer.zip", "processing_lambda.zip"):
         with zipfile.ZipFile(first.out / name) as archive:
             for info in archive.infolist():
-                if info.filename.endswith((".pyc", ".json", ".toml")):
+                if info.filename.endswith((".pyc", ".json", ".toml", "libdecoder.so")):
                     data = archive.read(info)
                     assert not any(mark in data for mark in marks), info.filename
 
@@ -104,8 +106,21 @@ def test_function_zip_holds_the_handler_alone(first: Built) -> None:
     with zipfile.ZipFile(first.out / "processing_lambda.zip") as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"handler"}
-    assert "handler/features.toml" in names
+    assert {"handler/features.toml", "handler/libdecoder.so"} <= set(names)
+    assert not [name for name in names if not name.endswith((".py", ".pyc", ".toml", ".so"))]
     assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").glob("*.py")))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layer's libraries are Linux's")
+def test_function_without_its_library_fails_the_smoke_test(first: Built, tmp_path: Path) -> None:
+    """The handler itself would do without, slower."""
+    bare = tmp_path / "processing_lambda.zip"
+    with zipfile.ZipFile(first.out / bare.name) as archive, zipfile.ZipFile(bare, "w") as copy:
+        for name in archive.namelist():
+            if not name.endswith(".so"):
+                copy.writestr(name, archive.read(name))
+    with pytest.raises(SmokeError, match="the handler's library does not load"):
+        check_smoke(first.out / "pandas_layer.zip", bare)
 
 
 def test_sources_differ_from_the_wheels_in_docstrings_only(first: Built, build_cache: Path) -> None:

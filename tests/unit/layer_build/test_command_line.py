@@ -1,6 +1,7 @@
 import inspect
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,27 @@ from layer_build.__main__ import main
 from layer_build.build import collect_function
 from layer_build.errors import LayerBuildError, WheelError
 from layer_build.wheels import hash_file
+from tests.builds import MACHINE_ARCH
 from tests.unit.layer_build.conftest import MakeWheel
 
 
 @pytest.fixture
 def project(tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of one pump, whose wheel pip finds in a folder; the smoke test, which needs polars, is left out."""
+    """A project of one pump, whose wheel pip finds in a folder.
+
+    The compiler, which takes its time, and the smoke test, which needs polars, are left out.
+    """
     wheel = make_wheel("pump", "1.0", {"pump/__init__.py": b'"""A pump."""\n', "pump/tests/test_a.py": b"1\n"})
     root = tmp_path / "project"
     (root / "handler").mkdir(parents=True)
     (root / "handler" / "__init__.py").write_text('"""The handler."""\n')
+    (root / "handler" / "decoder.c").write_text("")
     lock = {"layer": {"pump": {"version": "==1.0", "hashes": [f"sha256:{hash_file(wheel)}"]}}}
     (root / "Pipfile.lock").write_text(json.dumps(lock))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setattr(build, "compile_library", lambda _source, triple, _cache, **_: triple.encode())
     monkeypatch.setattr(build, "check_smoke", lambda _layer, _function: {"modules": 1})
     return root
 
@@ -59,6 +66,25 @@ def test_table_adds_up(project: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert size == row["size"]
     assert f"{row['size']:,}" in output
     assert "of the 262,144,000 bytes that Lambda unpacks" in output
+
+
+def test_library_is_compiled_for_the_orders_target(project: Path) -> None:
+    (project / "handler" / "libdecoder.so").write_text("this machine's")
+    assert run(project, "--arch", "arm64") == 0
+    with zipfile.ZipFile(project / "out" / "processing_lambda.zip") as archive:
+        assert archive.read("handler/libdecoder.so") == b"aarch64-linux-gnu.2.17"
+    manifest = json.loads((project / "out" / "manifest.json").read_text())
+    assert manifest["function"]["compiler"].startswith("ziglang ")
+
+
+def test_library_of_another_machine_is_not_packed(
+    project: Path, library: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "compile_library", lambda *_, **__: library)
+    other = {"x86_64": "arm64", "arm64": "x86_64"}[MACHINE_ARCH]
+    assert run(project, "--arch", other) == errors.LibraryError.exit_status
+    assert "handler/libdecoder.so is for" in capsys.readouterr().err
+    assert not (project / "out").exists()
 
 
 def test_changed_handler_keeps_the_layer(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,15 +163,19 @@ def test_each_error_has_a_status_of_its_own() -> None:
         assert kind.__name__ in (errors.__doc__ or "")
 
 
-def test_function_zip_holds_modules_settings_and_bytecode_only(project: Path) -> None:
+def test_function_zip_holds_modules_settings_bytecode_and_the_library_given(project: Path) -> None:
     (project / "handler" / "features.toml").write_text("")
     (project / "handler" / "notes.txt").write_text("")
+    (project / "handler" / "libdecoder.so").write_text("this machine's")
     (project / "handler" / "__pycache__").mkdir()
     (project / "handler" / "__pycache__" / "old.cpython-39.pyc").write_text("")
-    assert sorted(collect_function(project)) == [
+    files = collect_function(project, b"the target's")
+    assert files["handler/libdecoder.so"] == b"the target's"
+    assert sorted(files) == [
         "handler/__init__.py",
         "handler/__pycache__/__init__.cpython-311.pyc",
         "handler/features.toml",
+        "handler/libdecoder.so",
     ]
     with pytest.raises(WheelError, match="no package handler/"):
-        collect_function(project / "out")
+        collect_function(project / "out", b"")
