@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -85,6 +86,10 @@ class RawContent:
     key: str
     data: bytes | obstore.Bytes = b""
     problem: str | None = None
+
+
+ReadBatch = Callable[[], Sequence[RawContent]]
+"""Reads a batch of raw objects."""
 
 
 class Lake:
@@ -211,8 +216,11 @@ class Lake:
         with _turning_store_errors(f"list {RAW}/"):
             return any(len(page) > 0 for page in obstore.list(self._store, RAW, chunk_size=1))
 
-    def read_batches(self, listing: Listing, *, batch_bytes: int = BATCH_BYTES) -> Iterator[list[RawContent]]:
-        """Read a partition's objects in the listing's order, a batch of bytes at a time.
+    def split_batches(self, listing: Listing, *, batch_bytes: int = BATCH_BYTES) -> Iterator[ReadBatch]:
+        """Split a partition's objects, in the listing's order, into batches that are read when they are called.
+
+        Reading raises :class:`LakeError` if the store refuses or does not answer. An object that is gone or no gzip
+        is no error of the store: its content says what the problem is.
 
         Parameters
         ----------
@@ -220,15 +228,12 @@ class Lake:
             What to read.
         batch_bytes
             The stored size at which a batch is closed; one larger object is a batch of its own.
-
-        Raises
-        ------
-        LakeError
-            If the store refuses or does not answer. An object that is gone or no gzip is no error of the store:
-            its content says what the problem is.
         """
         for batch in _split_by_size(listing.objects, batch_bytes):
-            yield _run(_gather(self._read_raw, [item.key for item in batch]))
+            yield partial(self._read_batch, [item.key for item in batch])
+
+    def _read_batch(self, keys: Sequence[str]) -> list[RawContent]:
+        return _run(_gather(self._read_raw, keys))
 
     async def _read_raw(self, key: str) -> RawContent:
         data = await self._get_buffer(key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import polars as pl
 
 from handler.hours import describe_hours, roll_up_hours
-from handler.lake import Listing, RawContent, partition_path
+from handler.lake import Listing, ReadBatch, partition_path
 from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, ParsedBatch, parse_batch
 from handler.settings import MAX_HOURS
 from handler.spec import FeatureSpec
@@ -28,7 +28,7 @@ TILE_FORMAT: Final = 3
 _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
 
-_PARSED_AHEAD: Final = 1
+_PARSED_AHEAD: Final = 2
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
@@ -132,18 +132,18 @@ class MappedPartition:
 
 
 def map_partition(
-    batches: Iterable[Sequence[RawContent]], spec: FeatureSpec, partition: datetime, fingerprint: str
+    batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime, fingerprint: str
 ) -> MappedPartition:
     """Turn a raw partition into its processed files.
 
-    Two batches of lines are in memory at a time, one parsed while the other is summarized; the tiles of batches merge,
-    and of earlier lines only what tells duplicates is kept. A line is a duplicate where the partition already had the
-    same machine, event time and readings, or the same failure event.
+    Few batches of lines are in memory at a time, some read and parsed while the one before is summarized; the tiles of
+    batches merge, and of earlier lines only what tells duplicates is kept. A line is a duplicate where the partition
+    already had the same machine, event time and readings, or the same failure event.
 
     Parameters
     ----------
     batches
-        The partition's objects, in the listing's order.
+        The partition's objects, in the listing's order; each batch is read once.
     spec
         The readings.
     partition
@@ -196,27 +196,24 @@ def map_partition(
 
 
 def _parse_ahead(
-    batches: Iterable[Sequence[RawContent]], spec: FeatureSpec, partition: datetime
+    batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime
 ) -> "Iterator[tuple[ParsedBatch, OrderedLines | None]]":
-    """Parse batches in their order, some in threads of their own while the one before is dealt with."""
+    """Read and parse batches in their order, some in threads of their own while the one before is dealt with."""
     with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
         ahead: deque[Future[tuple[ParsedBatch, OrderedLines | None]]] = deque()
-        for contents in batches:
-            ahead.append(pool.submit(_parse, contents, spec, partition))
-            del contents  # or it stays in memory after it is parsed
+        for read in batches:
+            ahead.append(pool.submit(_parse, read, spec, partition))
             if len(ahead) > _PARSED_AHEAD:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _parse(
-    contents: Sequence[RawContent], spec: FeatureSpec, partition: datetime
-) -> "tuple[ParsedBatch, OrderedLines | None]":
-    """Parse a batch, and put its readings in order, if there are any."""
+def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "tuple[ParsedBatch, OrderedLines | None]":
+    """Read and parse a batch, and put its readings in order, if there are any."""
     from handler.ordered_lines import order_lines  # noqa: PLC0415 - numpy takes half as long as Polars
 
-    batch = parse_batch(contents, spec, partition)
+    batch = parse_batch(read(), spec, partition)
     return batch, None if batch.readings.is_empty() else order_lines(batch.readings, spec)
 
 

@@ -142,7 +142,7 @@ def _update_partition(
         return stored
     if stored is None and not listing.objects:
         return None
-    mapped = map_partition(job.lake.read_batches(listing), job.spec, partition, fingerprint)
+    mapped = map_partition(job.lake.split_batches(listing), job.spec, partition, fingerprint)
     files = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
     job.lake.write({name(partition): data for name, data in files.items()})
     job.lake.write({tiles_key(partition): mapped.tiles})  # last: it says that the others are there

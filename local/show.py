@@ -116,7 +116,8 @@ def show_features(console: Console, items: Sequence[Mapping[str, Any]], spec: Fe
 def show_files(console: Console, lake: Path, log: Path) -> None:
     """Print where the files lie."""
     console.print("Where the files lie")
-    for folder in ("raw", "processed/training", "processed/failures", "processed/quarantine", "processed/tiles"):
+    kinds = ("training", "failures", "quarantine", "tiles", "hours")
+    for folder in ("raw", *(f"processed/{kind}" for kind in kinds)):
         files = [path for path in (lake / folder).rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files) / 1e6
         console.print(f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB", soft_wrap=True)

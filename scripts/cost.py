@@ -60,7 +60,7 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
     work = lines / 1e6 * SECONDS_A_MILLION_LINES + machines * (SECONDS_A_MACHINE + SECONDS_AN_ITEM)
     seconds = SECONDS_A_RUN + work / min(memory_mb / MB_A_CORE, 1)
     reads = OBJECTS_AN_HOUR * HOURS_A_RUN + 2 * 30
-    writes = 3 * HOURS_A_RUN + 2 * HOURS_A_RUN + 40  # three files a partition, training files, listings
+    writes = 4 * HOURS_A_RUN + 2 * HOURS_A_RUN + 40  # four files a partition, training files, listings
     items = machines * math.ceil(ITEM_BYTES / 1024)
     return {
         "seconds": seconds,

@@ -191,7 +191,7 @@ def split_into_series(readings: pl.DataFrame) -> list[pd.Series]:
     """Turn parsed lines into what tsflex takes: a pandas series a machine and reading, over time."""
     series = []
     for reading in READINGS:
-        points = readings.select("machine_id", "event_time", pl.col(reading)).drop_nulls(reading).sort("event_time")
+        points = readings.select("machine_id", "event_time", pl.col(reading)).drop_nans(reading).sort("event_time")
         for (machine,), group in points.group_by("machine_id", maintain_order=True):
             index = pd.DatetimeIndex(group["event_time"].dt.replace_time_zone(None).to_numpy())
             series.append(pd.Series(group[reading].to_numpy(), index=index, name=f"{machine}/{reading}"))

@@ -9,6 +9,7 @@ import polars as pl
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from handler.features import compute_features, unite_tiles
+from handler.hours import number_machines
 from handler.lake import Lake
 from handler.parse import parse_batch
 from handler.spec import FeatureSpec
@@ -98,11 +99,12 @@ def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
     store = Lake.open(lake.root.resolve().as_uri())
     hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
     listings, _ = store.list_partitions(hours)
-    return pl.concat(
-        parse_batch(batch, spec, hour).readings
+    parsed = pl.concat(
+        parse_batch(read(), spec, hour).readings.cast({"machine_id": pl.String})
         for hour in sorted(hours)
-        for batch in store.read_batches(listings[hour])
+        for read in store.split_batches(listings[hour])
     )
+    return number_machines(parsed)[0]
 
 
 def test_bad_lines_cost_little(

@@ -43,8 +43,8 @@ def test_many_one_line_objects(
 
         def read_ours() -> dict[str, bytes]:
             listings, _ = lake.list_partitions([fleet.start])
-            batches = lake.read_batches(listings[fleet.start])
-            return {content.key: bytes(content.data) for batch in batches for content in batch}
+            batches = lake.split_batches(listings[fleet.start])
+            return {content.key: bytes(content.data) for read in batches for content in read()}
 
         def read_one_by_one(most: int) -> dict[str, bytes]:
             prefix = f"raw/{partition_path(fleet.start)}/"

@@ -67,7 +67,7 @@ def test_contents_come_in_the_listings_order_in_batches_of_bytes(tmp_path: Path)
         write_raw(tmp_path, at(9), f"{index}.jsonl", b"x" * 10)
     lake = open_lake(tmp_path)
     listing = lake.list_partitions([at(9)])[0][at(9)]
-    batches = list(lake.read_batches(listing, batch_bytes=25))
+    batches = [read() for read in lake.split_batches(listing, batch_bytes=25)]
     assert [[content.key[-7:] for content in batch] for batch in batches] == [
         ["0.jsonl", "1.jsonl"],
         ["2.jsonl", "3.jsonl"],
@@ -90,7 +90,7 @@ def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_
     lake = open_lake(tmp_path)
     listing = lake.list_partitions([at(9)])[0][at(9)]
     next(tmp_path.rglob("gone.jsonl")).unlink()
-    (batch,) = lake.read_batches(listing)
+    (batch,) = [read() for read in lake.split_batches(listing)]
     assert batch[0] == RawContent(batch[0].key, b"one\ntwo\n")
     assert [content.problem is not None for content in batch] == [False, True, True, True, True]
     assert batch[4].problem == "the object was listed, but is gone"
@@ -115,7 +115,9 @@ def test_lake_in_memory_works_alike() -> None:
     store.put("raw/year=2025/month=10/day=15/hour=09/a.jsonl", b"{}\n")
     lake = Lake(store)
     listing = lake.list_partitions([at(9)])[0][at(9)]
-    assert [[content.data for content in batch] for batch in lake.read_batches(listing)] == [[b"{}\n"]]
+    assert [[content.data for content in batch] for batch in (read() for read in lake.split_batches(listing))] == [
+        [b"{}\n"]
+    ]
 
 
 def test_folder_that_is_not_there_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
     with pytest.raises(LakeError, match="the store does not answer; check the network and AWS_ENDPOINT_URL"):
         lake.list_partitions([at(9)])
     with pytest.raises(LakeError, match=r"^lake: could not read raw/x"):
-        list(lake.read_batches(Listing((RawObject("raw/x", 1, ""),))))
+        [read() for read in lake.split_batches(Listing((RawObject("raw/x", 1, ""),)))]
 
 
 def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -157,8 +158,8 @@ def test_failures_and_quarantine_are_files_of_their_partition(tmp_path: Path) ->
 def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
     lines = [line("M1", at(0, seconds=k * 37 % 4000), vibration=k % 7, temperature=k % 5) for k in range(300)]
     contents = [RawContent(f"{i}.jsonl", b"\n".join(lines[i * 60 : i * 60 + 90])) for i in range(5)]
-    whole = map_partition([contents], SPEC, T0, "x")
-    parts = map_partition([[content] for content in contents], SPEC, T0, "x")
+    whole = map_partition([lambda: contents], SPEC, T0, "x")
+    parts = map_partition([partial(list, [content]) for content in contents], SPEC, T0, "x")
     assert whole.counts == parts.counts
     assert whole.counts.duplicates == 4 * 30
     assert whole.manifest == parts.manifest
@@ -169,11 +170,11 @@ def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
 
 def test_mapping_twice_gives_equal_bytes() -> None:
     contents = [RawContent("a.jsonl", b"\n".join([*steady("M1", 0), b"oops"]))]
-    assert map_partition([contents], SPEC, T0, "x") == map_partition([contents], SPEC, T0, "x")
+    assert map_partition([lambda: contents], SPEC, T0, "x") == map_partition([lambda: contents], SPEC, T0, "x")
 
 
 def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
-    mapped = map_partition([[RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], SPEC, T0, "print")
+    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], SPEC, T0, "print")
     assert Manifest.from_tail(mapped.tiles) == mapped.manifest == Manifest("print", {2: 6})
     assert mapped.manifest.event_hours(T0, allowed_lateness=2 * HOUR) == [at(-2)]
     assert mapped.manifest.event_hours(T0, allowed_lateness=HOUR) == []
@@ -183,7 +184,7 @@ def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
 
 def test_very_late_lines_do_not_swell_the_manifest() -> None:
     lines = [line("M1", T0 - timedelta(hours=400 + k), vibration=1) for k in range(500)]
-    mapped = map_partition([[RawContent("a.jsonl", b"\n".join(lines))]], SPEC, T0, "x")
+    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(lines))]], SPEC, T0, "x")
     assert mapped.manifest.lateness == {169: 500}
 
 
