@@ -11,8 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIPENV := .tools/bin/pipenv
 INSTALLED := .venv/.ready
-DECODER := handler/libdecoder.so
-READY := $(INSTALLED) $(DECODER)
+LIBRARY := handler/libhandler.so
+READY := $(INSTALLED) $(LIBRARY)
 RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
 
@@ -25,7 +25,7 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(READY)  ## Install everything into .venv, compile the decoder (the other commands do it by themselves)
+setup: $(READY)  ## Install everything into .venv, compile the handler's C (the other commands do it by themselves)
 
 run: $(READY)  ## Simulate a plant and compute its features; then look into local-lake/
 	@$(BIN)/python -m local $(ARGS)
@@ -72,7 +72,7 @@ lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock the
 	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .tools $(DECODER) local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools $(LIBRARY) local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(PIPENV): scripts/pipenv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -85,7 +85,7 @@ $(INSTALLED): Pipfile.lock $(PIPENV)
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
 
-$(DECODER): handler/decoder.c layer_build/compile.py $(INSTALLED)
+$(LIBRARY): handler/decoder.c handler/tiles.c layer_build/compile.py $(INSTALLED)
 	@$(BIN)/python -m layer_build.compile
 
 $(NODE_MODULES): package-lock.json

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MOST_NAMES = 128, NAME_SLOTS = 256, DEEPEST = 32, LONGEST_MACHINE_ID = 256 };
+enum { MOST_NAMES = 128, NAME_SLOTS = 256, EXPECTED = 16, DEEPEST = 32, LONGEST_MACHINE_ID = 256 };
 enum { MACHINE_ID = -1, TIMESTAMP = -2, FAILURE_CODE = -3, IGNORED = -4, UNKNOWN = -5 };
 
 typedef uint8_t Block __attribute__((vector_size(16)));
@@ -77,6 +77,7 @@ typedef struct {
     const uint8_t *hour; /* the text that hour_start was read from, or NULL */
     int64_t hour_start;
     int32_t machine;
+    const Field *expected[EXPECTED]; /* the known field that was last in this place, or NULL */
     Names unknown;
 } Memory;
 
@@ -188,39 +189,28 @@ static bool is_utf8(const uint8_t *at, const uint8_t *end)
 
 /* ---- JSON ---- */
 
-static bool has_special(Block block)
-{
-    Block marks = (Block)((block == '"') | (block == '\\') | (block < ' '));
-    uint64_t halves[2];
-    memcpy(halves, &marks, sizeof halves);
-    return (halves[0] | halves[1]) != 0;
-}
-
 /* Go on to the first quotation mark, backslash or control character; the end of the object counts as one. */
 static void find_special(Cursor *c)
 {
-    const uint64_t ones = 0x0101010101010101;
     const uint8_t *at = c->at, *end = c->end;
-    uint64_t seen = c->seen;
-    for (Block block; end - at >= (int64_t)sizeof block; at += sizeof block) {
+    Block block, seen = {0};
+    uint64_t halves[2] = {0};
+    for (; end - at >= (int64_t)sizeof block; at += sizeof block) {
         memcpy(&block, at, sizeof block);
-        if (has_special(block))
+        seen |= block; /* what follows the mark, too: it only makes is_utf8 look at more lines */
+        Block marks = (Block)((block == '"') | (block == '\\') | (block < ' '));
+        memcpy(halves, &marks, sizeof halves);
+        if ((halves[0] | halves[1]) != 0) {
+            at += (halves[0] != 0 ? __builtin_ctzll(halves[0]) : 64 + __builtin_ctzll(halves[1])) / 8;
             break;
-        uint64_t halves[2];
-        memcpy(halves, &block, sizeof halves);
-        seen |= halves[0] | halves[1];
+        }
     }
-    uint64_t special;
-    do {
-        uint64_t word = load(at, end); /* beyond the end there are zeros, which are control characters */
-        uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-        special = ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | ((word - ones * ' ') & ~word);
-        special &= HIGH_BITS;
-        seen |= word;
-        at += special == 0 ? 8 : __builtin_ctzll(special) / 8;
-    } while (special == 0);
-    c->at = at < end ? at : end;
-    c->seen = seen;
+    if ((halves[0] | halves[1]) == 0)
+        for (; at < end && *at != '"' && *at != '\\' && *at >= ' '; at++)
+            c->seen |= *at >= 0x80 ? HIGH_BITS : 0;
+    memcpy(halves, &seen, sizeof halves);
+    c->seen |= halves[0] | halves[1];
+    c->at = at;
 }
 
 /* A string without escapes. */
@@ -480,17 +470,24 @@ typedef struct {
     int64_t readings, unknown_numbers;
 } Line;
 
-static const Field *take_name(const Decoder *d, Cursor *c, Text *name)
+static bool take_field(Cursor *c, uint64_t first, const Field *field)
 {
+    bool is_it = (first & field->first_mask) == field->first && c->end - c->at >= field->name.length &&
+                 has_bytes(c->at, field->name);
+    c->at += is_it ? field->name.length : 0;
+    return is_it;
+}
+
+/* The name of the line's field of this number; NULL where it is none. */
+static const Field *take_name(const Decoder *d, Cursor *c, int number, Memory *memory, Text *name)
+{
+    const Field **expected = &memory->expected[number % EXPECTED];
     uint64_t first = load(c->at, c->end);
-    for (int64_t i = 0; i < d->field_count; i++) {
-        const Field *field = &d->fields[i];
-        if ((first & field->first_mask) == field->first && c->end - c->at >= field->name.length &&
-            has_bytes(c->at, field->name)) {
-            c->at += field->name.length;
-            return field;
-        }
-    }
+    if (*expected != NULL && take_field(c, first, *expected))
+        return *expected;
+    for (int64_t i = 0; i < d->field_count; i++)
+        if (take_field(c, first, &d->fields[i]))
+            return *expected = &d->fields[i];
     return take_text(c, name) ? &UNKNOWN_FIELD : NULL;
 }
 
@@ -556,9 +553,10 @@ static bool take_value(const Decoder *d, Cursor *c, const Field *field, Text nam
 
 static bool take_members(const Decoder *d, Cursor *c, Line *line, Memory *memory)
 {
+    int number = 0;
     do {
         Text name = {0};
-        const Field *field = take_name(d, c, &name);
+        const Field *field = take_name(d, c, number++, memory, &name);
         if (field == NULL || !take_mark(c, ':') || !take_value(d, c, field, name, line, memory))
             return false;
     } while (take_mark(c, ','));
@@ -578,18 +576,36 @@ static bool take_line(const Decoder *d, Cursor *c, Line *line, Memory *memory)
            line->time <= d->latest && line->readings > 0 && ((c->seen & HIGH_BITS) == 0 || is_utf8(start, c->at));
 }
 
-/* The number of a machine; slots hold numbers and one, 0 where they are free, and are never all taken. */
+/* Where a machine is, or belongs: slots hold numbers and one, 0 where they are free, and are never all taken. */
+static int32_t *find_slot(const Decoder *d, Text id)
+{
+    uint64_t slot = hash(id) & (uint64_t)d->slot_mask;
+    while (d->slots[slot] != 0 && !is_equal(id, d->machine_ids[d->slots[slot] - 1]))
+        slot = (slot + 1) & (uint64_t)d->slot_mask;
+    return &d->slots[slot];
+}
+
+/* Use twice as many slots: few are used for few machines, so that they stay in the processor's cache. */
+static void widen_slots(Decoder *d)
+{
+    memset(d->slots, 0, (size_t)(d->slot_mask + 1) * sizeof *d->slots);
+    d->slot_mask = 2 * d->slot_mask + 1;
+    for (int32_t machine = 0; machine < d->machine_count; machine++)
+        *find_slot(d, d->machine_ids[machine]) = machine + 1;
+}
+
 static int32_t number_machine(Decoder *d, Text id, int32_t last)
 {
     if (d->machine_count > 0 && is_equal(id, d->machine_ids[last]))
         return last;
-    uint64_t slot = hash(id) & (uint64_t)d->slot_mask;
-    for (; d->slots[slot] != 0; slot = (slot + 1) & (uint64_t)d->slot_mask)
-        if (is_equal(id, d->machine_ids[d->slots[slot] - 1]))
-            return d->slots[slot] - 1;
+    int32_t *slot = find_slot(d, id);
+    if (*slot != 0)
+        return *slot - 1;
     d->machine_ids[d->machine_count++] = id;
-    d->slots[slot] = (int32_t)d->machine_count;
-    return d->slots[slot] - 1;
+    *slot = (int32_t)d->machine_count;
+    if (2 * d->machine_count > d->slot_mask)
+        widen_slots(d);
+    return (int32_t)d->machine_count - 1;
 }
 
 static void leave(Decoder *d, const uint8_t *start, const uint8_t *end)

@@ -1,20 +1,18 @@
 """Raw lines as columns, decoded by compiled code (decoder.c); the lines it leaves are handed on as bytes.
 
-The library is compiled by ``make setup``, and by ``make build`` for the function's package. Where it is not there,
-every line is handed on: slower, and the same in the end.
+Where there is no compiled code, every line is handed on.
 """
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
 from handler.lake import RawContent
+from handler.native import address_of, load_function
 from handler.spec import IGNORED_FIELDS, FeatureSpec
 from handler.timestamps import INSTANT, MICROSECOND
 
@@ -22,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LIBRARY: Final = Path(__file__).with_name("libdecoder.so")
 _MOST_LEFT: Final = 2**15
 """So many lines are handed on at a time."""
 
 _SHORTEST_LINE: Final = len('{"machine_id":"M","timestamp_utc":"2025-10-15T09:00:00Z","r":0}')
 _KINDS: Final = {"machine_id": -1, "timestamp_utc": -2, "codigo_evento": -3} | dict.fromkeys(IGNORED_FIELDS, -4)
 _WORD: Final = 8
+_FIRST_SLOTS: Final = 2**12
 
 
 class LeftLine(NamedTuple):
@@ -82,28 +80,28 @@ def decode_readings(
 
     capacity = sum(len(content.data) for content in contents) // _SHORTEST_LINE + 1
     buffers = [np.frombuffer(memoryview(content.data), np.uint8) for content in contents]
-    objects = np.array([(_address(buffer), len(buffer)) for buffer in buffers], np.int64)
+    objects = np.array([(address_of(buffer), len(buffer)) for buffer in buffers], np.int64)
     fields, names = _describe_fields(spec)
     machines, times = np.empty(capacity, np.int32), np.empty(capacity, np.int64)
     values = np.empty((len(spec.readings), capacity))
     machine_ids = np.empty((capacity, 2), np.int64)
-    slots = np.zeros(2 ** (2 * capacity).bit_length(), np.int32)  # more than twice as many as there can be machines
+    slots = np.zeros(2 ** (2 * capacity).bit_length(), np.int32)  # room for twice as many as there can be machines
     left = np.empty((_MOST_LEFT, 4), np.int64)
     decoder = _Decoder(
-        objects=_address(objects),
+        objects=address_of(objects),
         object_count=len(objects),
         fields=ctypes.addressof(fields),
         field_count=len(names),
         reading_count=len(values),
         latest=(latest - datetime.fromtimestamp(0, UTC)) // MICROSECOND,
-        machines=_address(machines),
-        times=_address(times),
-        readings=_address(values),
+        machines=address_of(machines),
+        times=address_of(times),
+        readings=address_of(values),
         row_capacity=capacity,
-        machine_ids=_address(machine_ids),
-        slots=_address(slots),
-        slot_mask=len(slots) - 1,
-        left=_address(left),
+        machine_ids=address_of(machine_ids),
+        slots=address_of(slots),
+        slot_mask=min(_FIRST_SLOTS, len(slots)) - 1,
+        left=address_of(left),
         left_capacity=len(left),
     )
     is_full = True
@@ -182,8 +180,8 @@ class _Decoder(ctypes.Structure):
         ("unknown_count", ctypes.c_int64),
         ("machine_ids", ctypes.c_void_p),  # of Text: row_capacity of them, within the objects
         ("machine_count", ctypes.c_int64),
-        ("slots", ctypes.c_void_p),  # of int32, a power of two, all 0
-        ("slot_mask", ctypes.c_int64),
+        ("slots", ctypes.c_void_p),  # of int32, all 0: more than twice as many as there can be machines
+        ("slot_mask", ctypes.c_int64),  # how many of them are used, a power of two, less one
         ("left", ctypes.c_void_p),  # of Left: Text, number of the object, number of the line
         ("left_count", ctypes.c_int64),
         ("left_capacity", ctypes.c_int64),
@@ -209,18 +207,4 @@ def _describe_fields(spec: FeatureSpec) -> tuple[Any, list[bytes]]:
     return fields, names
 
 
-def _address(array: "NDArray[Any]") -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def _load_library() -> Any:
-    with suppress(OSError):
-        function = ctypes.CDLL(str(LIBRARY)).decode_lines
-        function.restype = ctypes.c_bool
-        function.argtypes = (ctypes.POINTER(_Decoder),)
-        return function
-    return None
-
-
-_decode_lines: Final = _load_library()
+_decode_lines: Final = load_function("decode_lines", ctypes.POINTER(_Decoder), result=ctypes.c_bool)

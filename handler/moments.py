@@ -90,12 +90,57 @@ def summarize(values: Floats, times: Integers, segments: Segments) -> dict[str, 
     }
 
 
+def summarize_readings(
+    machines: NDArray[np.int32], times: Integers, readings: Floats, segments: Segments
+) -> dict[str, NDArray]:  # type: ignore[type-arg]
+    """Compute the tiles of every reading.
+
+    Parameters
+    ----------
+    machines, times
+        Of each row, in their order; times in microseconds.
+    readings
+        A row a reading, NaN where it has none.
+    segments
+        Rows of one machine and tile.
+
+    Returns
+    -------
+    dict of str to array
+        As :func:`summarize`, with ``machine`` and ``reading`` as numbers, sorted by machine, reading and time; a tile
+        for each reading that a segment has.
+    """
+    segment = segments.spread(np.arange(len(segments.starts)))
+    parts = []
+    for reading, values in enumerate(readings):
+        rows = np.flatnonzero(~np.isnan(values))
+        if len(rows):
+            own = Segments.where(np.diff(segment[rows], prepend=-1) != 0)
+            tiles = summarize(values[rows], times[rows], own)
+            place = {"machine": machines[rows][own.starts], "reading": np.full(len(own.starts), reading)}
+            parts.append(place | tiles)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((columns["reading"], columns["machine"]))
+    return {name: values[order] for name, values in columns.items()}
+
+
 def merge(rows: Columns, segments: Segments, *, x: str, y: str) -> dict[str, NDArray]:  # type: ignore[type-arg]
     """Merge the moments of each segment's rows into one, see :func:`handler.tiles.merge_moments`.
 
     A segment of one row is left as it is, to the bit. ``first`` and ``last`` are merged where they are there.
     """
-    alone = segments.counts == 1
+    merged = {name: values[segments.starts] for name, values in rows.items()}
+    is_merged = segments.counts > 1
+    if is_merged.any():
+        counts = segments.counts[is_merged]
+        several = {name: values[segments.spread(is_merged)] for name, values in rows.items()}
+        parts = _merge_several(several, Segments(np.cumsum(counts) - counts, counts), x=x, y=y)
+        for name, values in parts.items():
+            merged[name][is_merged] = values
+    return merged
+
+
+def _merge_several(rows: Columns, segments: Segments, *, x: str, y: str) -> dict[str, NDArray]:  # type: ignore[type-arg]
     n, total = rows["n"], segments.add(rows["n"])
     merged: dict[str, NDArray] = {"n": total}  # type: ignore[type-arg]
     if "tiles" in rows:
@@ -109,7 +154,7 @@ def merge(rows: Columns, segments: Segments, *, x: str, y: str) -> dict[str, NDA
         scale = divide(high - low, length)
         # each divided before they are added: a subnormal length times a centre is no position any more
         position = divide(low - segments.spread(lowest), length) + scale * centre
-        middle = np.where(alone, centre[segments.starts], divide(segments.add(position * n), total))
+        middle = divide(segments.add(position * n), total)
         merged |= {f"{axis}_min": lowest, f"{axis}_max": highest, f"{axis}_centre": middle}
         scales.append(scale)
         offsets.append(position - segments.spread(middle))
@@ -123,7 +168,7 @@ def merge(rows: Columns, segments: Segments, *, x: str, y: str) -> dict[str, NDA
         f"{y}_m2": q * q * rows[f"{y}_m2"] + n * e * e,
         "cross": r * q * rows["cross"] + n * d * e,
     }
-    merged |= {name: np.where(alone, rows[name][segments.starts], segments.add(m)) for name, m in moments.items()}
+    merged |= {name: segments.add(values) for name, values in moments.items()}
     for name, end in (("first", "min"), ("last", "max")):
         if name in rows:
             is_there = rows[f"{y}_{end}"] == segments.spread(merged[f"{y}_{end}"])

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from handler.compiled_tiles import find_order
 from handler.moments import Floats, Integers
-from handler.ordering import order_rows
 from handler.spec import FeatureSpec
 
 
@@ -51,12 +51,12 @@ def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
     """Put accepted lines (:attr:`handler.parse.ParsedBatch.readings`) in order; there is at least one."""
     ids = readings.get_column("machine_id")
     ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
-    machine = ids.to_physical().cast(pl.Int32)
-    order = order_rows(readings.select(machine, "event_time"), ("machine_id", "event_time")).order
-    time = readings.get_column("event_time").to_physical().to_numpy()
-    values = {name: readings.get_column(name).fill_null(np.nan).to_numpy()[order] for name in spec.reading_names}
     machine_ids: pl.Series = ids.dtype.categories  # type: ignore[attr-defined]
-    return OrderedLines(machine_ids, machine.to_numpy()[order], time[order], values)
+    machine = ids.to_physical().cast(pl.Int32).to_numpy()
+    time = readings.get_column("event_time").to_physical().to_numpy()
+    order = find_order(machine, time, len(machine_ids))
+    values = {name: readings.get_column(name).fill_null(np.nan).to_numpy()[order] for name in spec.reading_names}
+    return OrderedLines(machine_ids, machine[order], time[order], values)
 
 
 class SeenLines:

@@ -22,6 +22,8 @@ from handler.timestamps import HOUR, MICROSECOND
 if TYPE_CHECKING:
     from handler.ordered_lines import OrderedLines
 
+    _Parsed = tuple[ParsedBatch, OrderedLines | None, pl.DataFrame]
+
 TILE_FORMAT: Final = 3
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
@@ -154,31 +156,35 @@ def map_partition(
     from handler.ordered_lines import SeenLines  # noqa: PLC0415 - numpy takes half as long as Polars
 
     seen = SeenLines()
-    failures, rejected = _empty(FAILURE_SCHEMA), _empty(REJECTED_SCHEMA)
+    all_failures, all_rejected = [_empty(FAILURE_SCHEMA)], [_empty(REJECTED_SCHEMA)]
     parts = [_empty(TILE_SCHEMA)]
     lateness: Counter[int] = Counter()
     objects = lines = unknown_fields = 0
-    for batch, ordered in _parse_ahead(batches, spec, partition):
-        failures = pl.concat([failures, batch.failures])
-        rejected = pl.concat([rejected, batch.rejected])
+    for batch, ordered, tiles in _parse_ahead(batches, spec, partition):
+        all_failures.append(batch.failures)
+        all_rejected.append(batch.rejected)
         objects += batch.objects
         lines += batch.lines
         unknown_fields += batch.unknown_fields
         if ordered is None:
             continue
-        readings = seen.take_new(ordered)
-        lateness.update(_count_lateness(readings, partition))
-        parts.append(summarize_lines(readings))
+        new = seen.take_new(ordered)
+        lateness.update(_count_lateness(new, partition))
+        parts.append(tiles if new is ordered else summarize_lines(new))
         if sum(part.height for part in parts[1:]) > _TILES_HELD:
             parts = [_unite(parts)]
+    failures, rejected = pl.concat(all_failures), pl.concat(all_rejected)
     first_failures = failures.unique(_FAILURE_KEYS, keep="first")
     reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
     unreadable = reasons.pop(UNREADABLE, 0)
     manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
     tiles = _unite(parts)
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+        tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
+        hours = encode_parquet(roll_up_hours(tiles, spec), describe_hours(spec))
     return MappedPartition(
-        tiles=encode_parquet(tiles, manifest.to_metadata()),
-        hours=encode_parquet(roll_up_hours(tiles, spec), describe_hours(spec)),
+        tiles=tile_file.result(),
+        hours=hours,
         failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
         rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
         manifest=manifest,
@@ -195,12 +201,10 @@ def map_partition(
     )
 
 
-def _parse_ahead(
-    batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime
-) -> "Iterator[tuple[ParsedBatch, OrderedLines | None]]":
+def _parse_ahead(batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime) -> "Iterator[_Parsed]":
     """Read and parse batches in their order, some in threads of their own while the one before is dealt with."""
     with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
-        ahead: deque[Future[tuple[ParsedBatch, OrderedLines | None]]] = deque()
+        ahead: deque[Future[_Parsed]] = deque()
         for read in batches:
             ahead.append(pool.submit(_parse, read, spec, partition))
             if len(ahead) > _PARSED_AHEAD:
@@ -209,12 +213,15 @@ def _parse_ahead(
             yield ahead.popleft().result()
 
 
-def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "tuple[ParsedBatch, OrderedLines | None]":
-    """Read and parse a batch, and put its readings in order, if there are any."""
+def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "_Parsed":
+    """Read and parse a batch; put its readings in order, if there are any, and summarize them as if all were new."""
     from handler.ordered_lines import order_lines  # noqa: PLC0415 - numpy takes half as long as Polars
 
     batch = parse_batch(read(), spec, partition)
-    return batch, None if batch.readings.is_empty() else order_lines(batch.readings, spec)
+    if batch.readings.is_empty():
+        return batch, None, _empty(TILE_SCHEMA)
+    ordered = order_lines(batch.readings, spec)
+    return batch, ordered, summarize_lines(ordered)
 
 
 def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:

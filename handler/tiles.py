@@ -90,23 +90,21 @@ def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
     """Summarize lines that are in order into tiles, as :func:`build_tiles` does; there is at least one."""
     import numpy as np  # noqa: PLC0415
 
-    from handler.moments import Segments, summarize  # noqa: PLC0415
+    from handler.compiled_tiles import summarize_segments  # noqa: PLC0415
+    from handler.moments import Segments  # noqa: PLC0415
 
-    tiles = [pl.DataFrame(schema=dict(TILE_SCHEMA))]
     slots = lines.time // _TILE_MICROSECONDS
-    for reading, values in lines.readings.items():
-        rows = np.flatnonzero(~np.isnan(values))
-        if not len(rows):
-            continue
-        machine, slot = lines.machine[rows], slots[rows]
-        segments = Segments.where(np.r_[True, (machine[1:] != machine[:-1]) | (slot[1:] != slot[:-1])])
-        columns = summarize(values[rows], lines.time[rows], segments)
-        columns["tile_start"] = slot[segments.starts] * _TILE_MICROSECONDS
-        named = pl.DataFrame(columns).with_columns(
-            lines.machine_ids.gather(machine[segments.starts]).alias("machine_id"), reading=pl.lit(reading)
-        )
-        tiles.append(named.select(*TILE_SCHEMA).cast(pl.Schema(TILE_SCHEMA)))
-    return pl.concat(tiles).sort(TILE_KEYS)
+    begins = np.ones(len(lines), np.bool_)
+    begins[1:] = (lines.machine[1:] != lines.machine[:-1]) | (slots[1:] != slots[:-1])
+    names = sorted(lines.readings)
+    values = np.stack([lines.readings[name] for name in names])
+    columns = dict(summarize_segments(lines.machine, lines.time, values, Segments.where(begins)))
+    keys = {
+        "machine_id": lines.machine_ids.gather(columns["machine"]),
+        "reading": pl.Series(names, dtype=pl.String).gather(columns["reading"]),
+        "tile_start": columns["time_min"] // _TILE_MICROSECONDS * _TILE_MICROSECONDS,
+    }
+    return pl.DataFrame({name: (columns | keys)[name] for name in TILE_SCHEMA}).cast(pl.Schema(TILE_SCHEMA))
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

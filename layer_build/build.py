@@ -18,7 +18,7 @@ from typing import Any, Final
 from layer_build.archive import write_archive, write_text
 from layer_build.bytecode import compile_files
 from layer_build.check import check_libraries, check_size, check_smoke
-from layer_build.compile import LIBRARY, SOURCE, compile_library, find_compiler
+from layer_build.compile import LIBRARY, compile_library, find_compiler, read_sources
 from layer_build.docstrings import empty_docstrings
 from layer_build.errors import WheelError
 from layer_build.lock import Requirement, read_lock
@@ -123,8 +123,8 @@ def build(order: Order, report: Report) -> dict[str, Any]:
         layer = _build_layer(order, wheels, layer_path, report)
     else:
         report(f"took the layer from the cache: nothing in it changed ({layer.sha256[:12]})")
-    source = (order.root / SOURCE).read_bytes()
-    library = compile_library(source, order.target.triple, order.cache, report=report, fresh=order.fresh)
+    sources = read_sources(order.root)
+    library = compile_library(sources, order.target.triple, order.cache, report=report, fresh=order.fresh)
     function = collect_function(order.root, library)
     function_libraries = check_libraries(function, order.target)
     function_path = layer_path.with_name(FUNCTION)

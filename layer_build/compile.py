@@ -20,8 +20,8 @@ from layer_build.errors import CompileError, LayerBuildError
 from layer_build.target import TARGETS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-SOURCE: Final = "handler/decoder.c"
-LIBRARY: Final = "handler/libdecoder.so"
+SOURCES: Final = ("handler/decoder.c", "handler/tiles.c")
+LIBRARY: Final = "handler/libhandler.so"
 _COMPILER: Final = "ziglang"
 _OPTIONS: Final = (
     "-std=c11",
@@ -45,15 +45,20 @@ _OWN_TRIPLES: Final[Mapping[tuple[str, str], str]] = {
 }
 
 
+def read_sources(root: Path) -> dict[str, bytes]:
+    """Read the C source of a project's handler."""
+    return {name: (root / name).read_bytes() for name in SOURCES}
+
+
 def compile_library(
-    source: bytes, triple: str, cache: Path, *, report: Callable[[str], object], fresh: bool = False
+    sources: Mapping[str, bytes], triple: str, cache: Path, *, report: Callable[[str], object], fresh: bool = False
 ) -> bytes:
     """Compile the handler's C source, or take the library from the cache if nothing it is made of has changed.
 
     Parameters
     ----------
-    source
-        All of it; it includes nothing but the C library's headers.
+    sources
+        Each by its path in the project; they include nothing but the C library's headers.
     triple
         The platform, as the compiler calls it, for example ``"x86_64-linux-gnu.2.17"``.
     cache
@@ -73,16 +78,17 @@ def compile_library(
     CompileError
         If the source does not compile, or there is no compiler.
     """
-    recipe = [hashlib.sha256(source).hexdigest(), triple, _OPTIONS, find_compiler()]
+    digests = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items()}
+    recipe = [digests, triple, _OPTIONS, find_compiler()]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     folder = cache / "libraries" / key
     library = None if fresh else _find_finished(folder)
     if library is not None:
-        report(f"took {LIBRARY} from the cache: {SOURCE} has not changed")
+        report(f"took {LIBRARY} from the cache: its source has not changed")
         return library
-    library = _compile(source, triple, cache / "compiler")
+    library = _compile(sources, triple, cache / "compiler")
     _replace(folder / hashlib.sha256(library).hexdigest(), library)
-    report(f"compiled {SOURCE} for {triple}: {len(library):,} bytes")
+    report(f"compiled {LIBRARY} for {triple}: {len(library):,} bytes")
     return library
 
 
@@ -98,9 +104,9 @@ def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) ->
     """
     triple = _OWN_TRIPLES.get((platform.system(), platform.machine()))
     if triple is None:
-        report(f"{SOURCE} is not compiled for {platform.system()} on {platform.machine()}; the handler does without")
+        report(f"{LIBRARY} is not compiled for {platform.system()} on {platform.machine()}; the handler does without")
         return
-    library = compile_library((root / SOURCE).read_bytes(), triple, cache, report=report)
+    library = compile_library(read_sources(root), triple, cache, report=report)
     _replace(root / LIBRARY, library)
 
 
@@ -129,13 +135,14 @@ def _find_finished(folder: Path) -> bytes | None:
     return None
 
 
-def _compile(source: bytes, triple: str, cache: Path) -> bytes:
-    """Compile in a folder that is not seen in the result: the source is named from there, and nothing else is known."""
+def _compile(sources: Mapping[str, bytes], triple: str, cache: Path) -> bytes:
+    """Compile in a folder that is not seen in the result: sources are named from there, and nothing else is known."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _replace(folder / SOURCE, source)
+        for path, source in sources.items():
+            _replace(folder / path, source)
         result = subprocess.run(  # noqa: S603 - our own compiler
-            [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS, "-o", LIBRARY, SOURCE],
+            [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS, "-o", LIBRARY, *sources],
             capture_output=True,
             text=True,
             check=False,
@@ -143,7 +150,7 @@ def _compile(source: bytes, triple: str, cache: Path) -> bytes:
             env={"ZIG_GLOBAL_CACHE_DIR": str(cache.resolve()), "ZIG_LOCAL_CACHE_DIR": str(folder / "compiled")},
         )
         if result.returncode:
-            raise CompileError(f"{SOURCE} does not compile for {triple}: {_explain(result)}")
+            raise CompileError(f"{LIBRARY} does not compile for {triple}: {_explain(result)}")
         return (folder / LIBRARY).read_bytes()
 
 

@@ -34,8 +34,8 @@ METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
 
 # Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
-SECONDS_A_MILLION_LINES: Final = 0.75
-SECONDS_A_MACHINE: Final = 0.0015  # tiles of 24 hours read, rows computed
+SECONDS_A_MILLION_LINES: Final = 0.6
+SECONDS_A_MACHINE: Final = 0.0003  # hours of the lookback read, rows of six instants computed
 SECONDS_AN_ITEM: Final = 0.0001
 MB_A_CORE: Final = 1769
 SECONDS_A_RUN: Final = 1.0  # start, planning, tiles, training files

@@ -4,11 +4,12 @@ import io
 import os
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import orjson
@@ -223,3 +224,13 @@ def create_table(dynamodb: Any) -> None:
 def environment_without_python() -> dict[str, str]:
     """This process's environment for a child: no interpreter settings of ours."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+@contextmanager
+def without_compiled_code() -> Iterator[None]:
+    """Do as if there were no library."""
+    places = ("decoder._decode_lines", "compiled_tiles._order_lines", "compiled_tiles._summarize_lines")
+    with ExitStack() as stack:
+        for place in places:
+            stack.enter_context(mock.patch(f"handler.{place}", None))
+        yield

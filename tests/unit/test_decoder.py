@@ -9,7 +9,6 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import orjson
 import polars as pl
@@ -21,10 +20,11 @@ from polars.testing import assert_frame_equal
 from handler import decoder
 from handler.decoder import DecodedReadings, LeftLine, decode_readings
 from handler.lake import RawContent
+from handler.native import LIBRARY
 from handler.parse import ParsedBatch, parse_batch
 from handler.spec import FeatureSpec
 from handler.timestamps import parse_timestamps
-from tests.harness import HOUR, T0, at, feature_spec, line, stamp
+from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
 from tests.property.test_against_reference import BAD_LINES
 
 SPEC = feature_spec(temperature_celsius=(-1e9, 1e30), vibration_rms=(-1e9, 1e30))
@@ -41,7 +41,7 @@ def decode(*lines: bytes) -> tuple[DecodedReadings, list[LeftLine]]:
 
 
 def one_by_one(contents: Sequence[RawContent], spec: FeatureSpec = SPEC) -> ParsedBatch:
-    with mock.patch("handler.decoder._decode_lines", None):
+    with without_compiled_code():
         return parse_batch(contents, spec, T0)
 
 
@@ -64,7 +64,7 @@ def agree(*lines: bytes) -> list[int]:
 
 
 def test_library_is_there() -> None:
-    assert decoder.LIBRARY.is_file()
+    assert LIBRARY.is_file()
     assert decoder._decode_lines is not None
 
 

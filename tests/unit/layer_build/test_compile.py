@@ -10,13 +10,14 @@ from elftools.elf.sections import SymbolTableSection
 
 from layer_build import compile as stage
 from layer_build.check import check_libraries
-from layer_build.compile import LIBRARY, ROOT, SOURCE, compile_here, compile_library
+from layer_build.compile import LIBRARY, ROOT, SOURCES, compile_here, compile_library, read_sources
 from layer_build.errors import CompileError
 from layer_build.target import TARGETS
 from tests.builds import MACHINE_ARCH
 
 HERE = TARGETS[MACHINE_ARCH]
-CODE = (ROOT / SOURCE).read_bytes()
+CODE = read_sources(ROOT)
+NO_CODE = dict.fromkeys(SOURCES, b"")
 
 
 def ignore(_message: str) -> None:
@@ -36,13 +37,14 @@ def libraries(cache: Path) -> Mapping[str, bytes]:
 
 
 @pytest.mark.parametrize("arch", sorted(TARGETS))
-def test_library_is_for_its_architecture_and_has_one_function(libraries: Mapping[str, bytes], arch: str) -> None:
+def test_library_is_for_its_architecture_and_has_their_functions(libraries: Mapping[str, bytes], arch: str) -> None:
     library = libraries[arch]
     assert check_libraries({LIBRARY: library}, TARGETS[arch]) == 1
     elf = ELFFile(io.BytesIO(library))
     symbols = elf.get_section_by_name(".dynsym")
     assert isinstance(symbols, SymbolTableSection)
-    assert [item.name for item in symbols.iter_symbols() if item["st_shndx"] != "SHN_UNDEF"] == ["decode_lines"]
+    functions = [item.name for item in symbols.iter_symbols() if item["st_shndx"] != "SHN_UNDEF"]
+    assert sorted(functions) == ["decode_lines", "order_lines", "summarize_lines"]
     assert elf.get_section_by_name(".symtab") is None
     assert len(library) < 50_000
 
@@ -59,7 +61,7 @@ def test_same_source_gives_the_same_bytes_in_another_folder(
     messages: list[str] = []
     again = compile_library(CODE, HERE.triple, cache, report=messages.append, fresh=True)
     assert again == libraries[HERE.arch]
-    assert messages == [f"compiled {SOURCE} for {HERE.triple}: {len(again):,} bytes"]
+    assert messages == [f"compiled {LIBRARY} for {HERE.triple}: {len(again):,} bytes"]
     assert not list(elsewhere.iterdir())
 
 
@@ -76,14 +78,14 @@ def test_change_of_what_it_is_made_of_compiles_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
 ) -> None:
     monkeypatch.setattr(stage, "_compile", lambda *_: b"first")
-    assert compile_library(b"", HERE.triple, tmp_path, report=ignore) == b"first"
+    assert compile_library(NO_CODE, HERE.triple, tmp_path, report=ignore) == b"first"
     monkeypatch.setattr(stage, "_compile", lambda *_: b"second")
-    assert compile_library(b"", HERE.triple, tmp_path, report=ignore) == b"first"
+    assert compile_library(NO_CODE, HERE.triple, tmp_path, report=ignore) == b"first"
     if changed == "options":
         monkeypatch.setattr(stage, "_OPTIONS", ("-O0",))
     if changed == "compiler":
         monkeypatch.setattr(stage, "find_compiler", lambda: "another compiler")
-    source = b"another" if changed == "source" else b""
+    source = NO_CODE | ({SOURCES[1]: b"another"} if changed == "source" else {})
     triple = "x86_64-macos" if changed == "platform" else HERE.triple
     assert compile_library(source, triple, tmp_path, report=ignore) == b"second"
 
@@ -112,8 +114,8 @@ def test_damaged_library_in_the_cache_is_compiled_again(monkeypatch: pytest.Monk
 def test_source_with_an_error_is_named_with_its_line(
     libraries: Mapping[str, bytes], cache: Path, code: bytes, message: str
 ) -> None:
-    with pytest.raises(CompileError, match=rf"^handler/decoder\.c does not compile for .*: .*{message}") as caught:
-        compile_library(code, HERE.triple, cache, report=ignore)
+    with pytest.raises(CompileError, match=rf"^{LIBRARY} does not compile for .*: .*{message}") as caught:
+        compile_library(NO_CODE | {SOURCES[0]: code}, HERE.triple, cache, report=ignore)
     assert "\n" not in str(caught.value)
 
 
@@ -125,8 +127,9 @@ def test_missing_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / SOURCE).parent.mkdir()
-    (tmp_path / SOURCE).write_bytes(CODE)
+    (tmp_path / "handler").mkdir()
+    for name, code in CODE.items():
+        (tmp_path / name).write_bytes(code)
     return tmp_path
 
 
@@ -135,7 +138,11 @@ def test_library_for_this_machine_lies_beside_its_source_and_loads(
 ) -> None:
     compile_here(project, cache, report=ignore)
     assert ctypes.CDLL(str(project / LIBRARY)).decode_lines
-    assert sorted(path.name for path in (project / LIBRARY).parent.iterdir()) == ["decoder.c", "libdecoder.so"]
+    assert sorted(path.name for path in (project / LIBRARY).parent.iterdir()) == [
+        "decoder.c",
+        "libhandler.so",
+        "tiles.c",
+    ]
 
 
 def test_unknown_platform_does_without(cache: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,4 +162,4 @@ def test_command_ends_with_one_line_and_a_status(
     monkeypatch.undo()
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     assert stage.main() == 1
-    assert capsys.readouterr().err == f"compile: No such file or directory: {tmp_path / SOURCE}\n"
+    assert capsys.readouterr().err == f"compile: No such file or directory: {tmp_path / SOURCES[0]}\n"
