@@ -1,6 +1,6 @@
 """Tiles → feature rows: pure. Definitions: docs/features.md."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,7 +10,7 @@ import polars as pl
 from handler.hours import HOUR_WIDTH, Names, number_machines, roll_up_hours, split_hours, split_tiles
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
 from handler.tiles import TILE_KEYS, merge_tiles
-from handler.timestamps import HOUR, INSTANT, MICROSECOND, floor_to
+from handler.timestamps import HOUR, INSTANT, MICROSECOND, TILE, floor_to
 
 if TYPE_CHECKING:
     from handler.moments import Integers
@@ -148,16 +148,12 @@ class _Window:
     key: "Integers"
     summaries: pl.DataFrame
 
-    def find(self, keys: "Integers") -> pl.Series:
-        """Find the rows that hold some keys; null for those that none has."""
+    def find(self, keys: "Integers", first: int) -> pl.Series:
+        """Find the rows that hold some keys, counted from ``first``; null for those that none has."""
         import numpy as np  # noqa: PLC0415
 
         places = np.searchsorted(self.key, keys)
-        return pl.Series(places).set(pl.Series(np.append(self.key, -1)[places] != keys), None)
-
-    def lay_out(self, keys: "Integers", **features: pl.Expr) -> pl.DataFrame:
-        """Compute features of the rows that hold some keys."""
-        return self.summaries.select(**features).select(pl.all().gather(self.find(keys)))
+        return pl.Series(places + first).set(pl.Series(np.append(self.key, -1)[places] != keys), None)
 
 
 def _merge_windows(
@@ -175,6 +171,7 @@ def _merge_windows(
     windows: dict[timedelta, _Window] = {}
     for length, parts in zip(lengths, zip(*merged, strict=True), strict=True):
         columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in hours.columns}
+        columns["full"] = np.full(len(columns["n"]), length // TILE)
         columns["as_of"] = np.repeat([_to_microseconds(each) for each in instants], [len(part) for part in parts])
         key = np.concatenate([number * machines + part.group for number, part in enumerate(parts)])
         windows[length] = _Window(key, pl.DataFrame(columns))
@@ -187,44 +184,55 @@ def _assemble_rows(
     machine_ids: pl.Series,
     spec: FeatureSpec,
 ) -> pl.DataFrame:
-    """Lay the windows' statistics side by side, a row an instant and machine."""
+    """Lay the windows' statistics side by side, a row an instant and machine.
+
+    The statistics of all windows of all series are computed as one column each, and their places in it gathered.
+    """
     import numpy as np  # noqa: PLC0415
 
     keys = np.unique(np.concatenate([windows[name,][PRESENCE].key for name in spec.reading_names]))
+    summaries: list[pl.DataFrame] = []
+    places: dict[tuple[Names, timedelta], pl.Series] = {}
+    height = 0
+    for names, of_series in windows.items():
+        for length, window in of_series.items():
+            places[names, length] = window.find(keys, height)
+            summaries.append(window.summaries)
+            height += window.summaries.height
+    # of a pair, y is no instant: all are doubles, which hold microseconds exactly until 2255
+    statistics = pl.concat(summaries, how="diagonal_relaxed").select(**_statistics())
     instant, machine = np.divmod(keys, max(len(machine_ids), 1))
     ends = pl.Series("event_timestamp", instants, dtype=INSTANT)
-    rows = [pl.DataFrame([machine_ids.gather(machine).alias("machine_id"), ends.gather(instant)])]
-    rows += _lay_out_statistics(windows, keys, spec)
-    staleness = _divide(pl.col("as_of") - pl.col("y_max"), 1e6)
+    rows = pl.DataFrame([machine_ids.gather(machine).alias("machine_id"), ends.gather(instant)])
+    return rows.hstack(statistics.select(**_lay_out(places, spec))).select(*row_schema(spec))
+
+
+def _lay_out(places: Mapping[tuple[Names, timedelta], pl.Series], spec: FeatureSpec) -> dict[str, pl.Expr]:
+    """Name the features as expressions over the statistics; ``places`` are their rows there."""
+
+    def take(statistic: str, length: timedelta, *names: str) -> pl.Expr:
+        return pl.col(statistic).gather(places[names, length])
+
+    features: dict[str, pl.Expr] = {}
     for reading in spec.readings:
-        own = windows[reading.name,]
-        rows.append(own[PRESENCE].lay_out(keys, **{f"{reading.name}_staleness_seconds": staleness}))
-        if reading.zone_boundaries:
-            rows.append(own[ZONE_WINDOW].lay_out(keys, **{f"{reading.name}_zone": _zone(reading)}))
-    for a, b in spec.pairs:
+        name = reading.name
         for window in spec.windows:
-            correlation = {f"{a}_{b}_corr_{window.label}": _correlation()}
-            rows.append(windows[a, b][window.length].lay_out(keys, **correlation))
-    return pl.concat(rows, how="horizontal").select(*row_schema(spec))
-
-
-def _lay_out_statistics(
-    windows: Mapping[Names, Mapping[timedelta, _Window]], keys: "Integers", spec: FeatureSpec
-) -> Iterator[pl.DataFrame]:
-    """Compute the statistics of all readings and windows in one go, and lay out each."""
-    parts = [(r.name, w, windows[r.name,][w.length]) for r in spec.readings for w in spec.windows]
-    summaries = pl.concat(part.summaries.with_columns(full=pl.lit(window.tiles)) for _, window, part in parts)
-    statistics = summaries.select(**_statistics(), coverage=_divide(pl.col("tiles"), pl.col("full")))
-    first = 0
-    for name, window, part in parts:
-        own = statistics.slice(first, part.summaries.height)
-        first += own.height
-        laid_out = own.select(pl.all().gather(part.find(keys))).with_columns(pl.col("count", "coverage").fill_null(0))
-        yield laid_out.rename({stat: f"{name}_{stat}_{window.label}" for stat in own.columns})
+            features |= {f"{name}_{stat}_{window.label}": take(stat, window.length, name) for stat in STATISTICS}
+            features[f"{name}_coverage_{window.label}"] = take("coverage", window.length, name).fill_null(0)
+            features[f"{name}_count_{window.label}"] = take("count", window.length, name).fill_null(0)
+        features[f"{name}_staleness_seconds"] = take("staleness_seconds", PRESENCE, name)
+        if reading.zone_boundaries:
+            features[f"{name}_zone"] = _zone(take("mean", ZONE_WINDOW, name), reading)
+    for a, b in spec.pairs:
+        features |= {f"{a}_{b}_corr_{window.label}": take("corr", window.length, a, b) for window in spec.windows}
+    return features
 
 
 def _statistics() -> dict[str, pl.Expr]:
-    """Name the statistics as expressions over a summary; null where they are not defined."""
+    """Name the statistics as expressions over a summary; null where they are not defined.
+
+    ``corr`` is of a pair's summaries, the others of a reading's.
+    """
     n, low, high = pl.col("n"), pl.col("x_min"), pl.col("x_max")
     m2, m3, m4 = pl.col("x_m2"), pl.col("x_m3"), pl.col("x_m4")
     spread = high - low
@@ -249,6 +257,9 @@ def _statistics() -> dict[str, pl.Expr]:
         "skew": pl.when(spread > 0).then(_divide(_divide(m3, n), variance * variance.sqrt())),
         "kurtosis": pl.when(spread > 0).then(_divide(_divide(m4, n), variance * variance) - 3),
         "slope_per_hour": pl.when(time_span > 0).then(slope),
+        "coverage": _divide(pl.col("tiles"), pl.col("full")),
+        "staleness_seconds": _divide(pl.col("as_of") - pl.col("y_max"), 1e6),
+        "corr": _correlation(),
     }
 
 
@@ -264,11 +275,11 @@ def _divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
     return pl.when(divisor != 0).then(part / divisor).otherwise(0.0)
 
 
-def _zone(reading: Reading) -> pl.Expr:
-    """Find the zone of the mean; a boundary belongs to the lower zone."""
-    mean = _statistics()["mean"]
+def _zone(mean: pl.Expr, reading: Reading) -> pl.Expr:
+    """Find the zone of a mean; a boundary belongs to the lower zone."""
     above = pl.sum_horizontal((mean > boundary).cast(pl.Int32) for boundary in reading.zone_boundaries)
-    return above.replace_strict(list(range(len(ZONES))), list(ZONES), return_dtype=pl.String)
+    zone = above.replace_strict(list(range(len(ZONES))), list(ZONES), return_dtype=pl.String)
+    return pl.when(mean.is_not_null()).then(zone)
 
 
 def _correlation() -> pl.Expr:

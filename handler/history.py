@@ -99,12 +99,14 @@ class History:
     ) -> pl.DataFrame:
         """Load the rows of some machines, less those later than allowed, with ``hour_start`` and ``partition``."""
         start, end = floor_to(min(self.instants) - self.spec.lookback, HOUR), max(self.instants)
-        parts = [pl.LazyFrame(schema={**schema, **_PLACE})]
-        for partition, data in sorted(files.items()):
-            is_seen = hour.is_between(start, end, closed="left") & (pl.lit(partition) - hour <= self.allowed_lateness)
-            rows = pl.scan_parquet(io.BytesIO(data)).filter(machines & is_seen)
-            parts.append(rows.with_columns(hour_start=hour, partition=pl.lit(partition, dtype=INSTANT)))
-        return pl.concat(pl.collect_all(parts))
+        is_seen = hour.is_between(start, end, closed="left")
+        is_seen &= pl.col("partition") - hour <= self.allowed_lateness
+        partitions = pl.Series(sorted(files), dtype=INSTANT)
+        parts = pl.collect_all([pl.scan_parquet(io.BytesIO(files[each])).filter(machines) for each in partitions])
+        number = pl.Series([part.height for part in parts], dtype=pl.Int64)
+        rows = pl.concat([pl.DataFrame(schema=dict(schema)), *parts])
+        partition = partitions.to_frame("partition").select(pl.all().repeat_by(number).explode())
+        return rows.hstack(partition).filter(is_seen).with_columns(hour_start=hour)
 
 
 def _share_out(files: Sequence[bytes]) -> Iterator[pl.Expr]:

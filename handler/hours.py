@@ -134,16 +134,18 @@ def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summarie
     from handler.ordering import order_rows  # noqa: PLC0415
     from handler.windows import Summaries  # noqa: PLC0415
 
+    labels = [_label(names) for names in list_series(spec)]
+    hours = hours.with_columns(pl.col("series").cast(pl.Enum(labels)))
+    order = order_rows(hours, _HOUR_KEYS).order
+    columns = {name: hours.get_column(name).to_physical().to_numpy()[order] for name in HOUR_SCHEMA}
+    number, machine, start = (columns.pop(key).astype(np.int64) for key in _HOUR_KEYS)
+    ends = np.searchsorted(number, np.arange(len(labels)), side="right")
     series: dict[Names, Summaries] = {}
-    for names in list_series(spec):
-        own = hours.filter(pl.col("series") == _label(names))
-        order = order_rows(own, ("machine_id", "hour_start")).order
-        machine, start = (own.get_column(key).to_physical().cast(pl.Int64).to_numpy()[order] for key in _HOUR_KEYS[1:])
-        left_out = (*_HOUR_KEYS, *(_ENDS if len(names) > 1 else ()))
-        columns = {name: own.get_column(name).to_numpy()[order] for name in HOUR_SCHEMA if name not in left_out}
+    for names, begin, end in zip(list_series(spec), (0, *ends), ends, strict=False):
+        own = {name: values[begin:end] for name, values in columns.items() if len(names) == 1 or name not in _ENDS}
         if len(names) == 1:
-            columns |= {name: start + columns[name].astype(np.int64) for name in _TIMES}
-        series[names] = Summaries(machine, start, columns)
+            own |= {name: start[begin:end] + own[name].astype(np.int64) for name in _TIMES}
+        series[names] = Summaries(machine[begin:end], start[begin:end], own)
     return series
 
 
