@@ -87,7 +87,9 @@ def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
 
 
 def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
-    """Summarize lines that are in order into tiles, as :func:`build_tiles` does; there is at least one."""
+    """Summarize lines that are in order into tiles, as :func:`build_tiles` does."""
+    if not len(lines):
+        return pl.DataFrame(schema=dict(TILE_SCHEMA))
     import numpy as np  # noqa: PLC0415
 
     from handler.compiled_tiles import summarize_segments  # noqa: PLC0415

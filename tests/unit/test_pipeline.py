@@ -168,6 +168,14 @@ def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
     assert_frame_equal(one, other, rel_tol=1e-12, abs_tol=1e-12)
 
 
+def test_batch_of_duplicates_only_adds_to_their_count_alone() -> None:
+    content = RawContent("a.jsonl", b"\n".join(steady("M1", 0)))
+    once = map_partition([lambda: [content]], SPEC, T0, "x")
+    again = map_partition([lambda: [content], lambda: [RawContent("b.jsonl", content.data)]], SPEC, T0, "x")
+    assert (again.tiles, again.hours, again.manifest) == (once.tiles, once.hours, once.manifest)
+    assert again.counts.accepted == once.counts.accepted == again.counts.duplicates == 6
+
+
 def test_mapping_twice_gives_equal_bytes() -> None:
     contents = [RawContent("a.jsonl", b"\n".join([*steady("M1", 0), b"oops"]))]
     assert map_partition([lambda: contents], SPEC, T0, "x") == map_partition([lambda: contents], SPEC, T0, "x")
