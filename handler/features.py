@@ -10,7 +10,7 @@ import polars as pl
 from handler.hours import HOUR_WIDTH, Names, number_machines, roll_up_hours, split_hours, split_tiles
 from handler.spec import PRESENCE, ZONE_WINDOW, ZONES, FeatureSpec, Reading
 from handler.tiles import TILE_KEYS, merge_tiles
-from handler.timestamps import HOUR, INSTANT, MICROSECOND, TILE, floor_to
+from handler.timestamps import HOUR, INSTANT, MICROSECOND, floor_to
 
 if TYPE_CHECKING:
     from handler.moments import Integers
@@ -171,7 +171,6 @@ def _merge_windows(
     windows: dict[timedelta, _Window] = {}
     for length, parts in zip(lengths, zip(*merged, strict=True), strict=True):
         columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in hours.columns}
-        columns["full"] = np.full(len(columns["n"]), length // TILE)
         columns["as_of"] = np.repeat([_to_microseconds(each) for each in instants], [len(part) for part in parts])
         key = np.concatenate([number * machines + part.group for number, part in enumerate(parts)])
         windows[length] = _Window(key, pl.DataFrame(columns))
@@ -217,9 +216,10 @@ def _lay_out(places: Mapping[tuple[Names, timedelta], pl.Series], spec: FeatureS
     for reading in spec.readings:
         name = reading.name
         for window in spec.windows:
-            features |= {f"{name}_{stat}_{window.label}": take(stat, window.length, name) for stat in STATISTICS}
-            features[f"{name}_coverage_{window.label}"] = take("coverage", window.length, name).fill_null(0)
-            features[f"{name}_count_{window.label}"] = take("count", window.length, name).fill_null(0)
+            of_window = {stat: take(stat, window.length, name) for stat in STATISTICS}
+            of_window["count"] = of_window["count"].fill_null(0)
+            of_window["coverage"] = _divide(take("tiles", window.length, name).fill_null(0), window.tiles)
+            features |= {f"{name}_{stat}_{window.label}": values for stat, values in of_window.items()}
         features[f"{name}_staleness_seconds"] = take("staleness_seconds", PRESENCE, name)
         if reading.zone_boundaries:
             features[f"{name}_zone"] = _zone(take("mean", ZONE_WINDOW, name), reading)
@@ -257,7 +257,7 @@ def _statistics() -> dict[str, pl.Expr]:
         "skew": pl.when(spread > 0).then(_divide(_divide(m3, n), variance * variance.sqrt())),
         "kurtosis": pl.when(spread > 0).then(_divide(_divide(m4, n), variance * variance) - 3),
         "slope_per_hour": pl.when(time_span > 0).then(slope),
-        "coverage": _divide(pl.col("tiles"), pl.col("full")),
+        "tiles": pl.col("tiles"),
         "staleness_seconds": _divide(pl.col("as_of") - pl.col("y_max"), 1e6),
         "corr": _correlation(),
     }

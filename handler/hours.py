@@ -7,6 +7,7 @@ time, or the one mean and the other.
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -103,9 +104,10 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
 
 def number_machines(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     """Make ``machine_id`` an Enum of sorted names, if it is none yet, and give the names."""
-    ids = rows.get_column("machine_id")
-    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
-    return rows.with_columns(ids), ids.dtype.categories  # type: ignore[attr-defined]
+    from handler.ordering import to_sorted_enum  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    ids, names = to_sorted_enum(rows.get_column("machine_id"))
+    return rows.with_columns(ids), names
 
 
 def split_tiles(tiles: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summaries]":
@@ -141,7 +143,7 @@ def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summarie
     number, machine, start = (columns.pop(key).astype(np.int64) for key in _HOUR_KEYS)
     ends = np.searchsorted(number, np.arange(len(labels)), side="right")
     series: dict[Names, Summaries] = {}
-    for names, begin, end in zip(list_series(spec), (0, *ends), ends, strict=False):
+    for names, (begin, end) in zip(list_series(spec), pairwise([0, *ends]), strict=True):
         own = {name: values[begin:end] for name, values in columns.items() if len(names) == 1 or name not in _ENDS}
         if len(names) == 1:
             own |= {name: start[begin:end] + own[name].astype(np.int64) for name in _TIMES}

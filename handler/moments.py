@@ -46,6 +46,15 @@ class Segments:
         return np.repeat(values, self.counts)
 
 
+def mark_changes(*keys: NDArray) -> NDArray[np.bool_]:  # type: ignore[type-arg]
+    """Tell which rows differ from the one before them in a key; the first one counts as such."""
+    changes = np.ones(len(keys[0]), np.bool_)
+    np.not_equal(keys[0][1:], keys[0][:-1], out=changes[1:])
+    for key in keys[1:]:
+        changes[1:] |= key[1:] != key[:-1]
+    return changes
+
+
 def divide(part: NDArray, whole: NDArray) -> Floats:  # type: ignore[type-arg]
     """Divide as doubles; 0 where the whole is 0."""
     quotient = np.zeros(len(part))

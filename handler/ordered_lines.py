@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from handler.compiled_tiles import find_order
 from handler.moments import Floats, Integers
+from handler.ordering import to_sorted_enum
 from handler.spec import FeatureSpec
 
 
@@ -49,9 +50,7 @@ class OrderedLines:
 
 def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
     """Put accepted lines (:attr:`handler.parse.ParsedBatch.readings`) in order; there is at least one."""
-    ids = readings.get_column("machine_id")
-    ids = ids.cast(pl.Enum(ids.unique().sort())) if ids.dtype == pl.String else ids
-    machine_ids: pl.Series = ids.dtype.categories  # type: ignore[attr-defined]
+    ids, machine_ids = to_sorted_enum(readings.get_column("machine_id"))
     machine = ids.to_physical().cast(pl.Int32).to_numpy()
     time = readings.get_column("event_time").to_physical().to_numpy()
     order = find_order(machine, time, len(machine_ids))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from handler.moments import Integers, Segments
+from handler.moments import Integers, Segments, mark_changes
 
 _BITS: Final = 63
 
@@ -53,9 +53,7 @@ def order_rows(rows: pl.DataFrame, by: Sequence[str]) -> Ordering:
     shift = rows.height.bit_length()
     if sum(widths) + shift > _BITS:
         order = np.lexsort(keys[::-1])
-        begins = np.ones(rows.height, np.bool_)
-        begins[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
-        return Ordering(order, begins)
+        return Ordering(order, mark_changes(*(key[order] for key in keys)))
     packed = np.zeros(rows.height, np.int64)
     for key, width in zip(keys, widths, strict=True):
         packed <<= width
@@ -65,15 +63,27 @@ def order_rows(rows: pl.DataFrame, by: Sequence[str]) -> Ordering:
     packed.sort()
     order = packed & ((1 << shift) - 1)
     packed >>= shift
-    begins = np.ones(rows.height, np.bool_)
-    np.not_equal(packed[1:], packed[:-1], out=begins[1:])
-    return Ordering(order, begins)
+    return Ordering(order, mark_changes(packed))
+
+
+def to_sorted_enum(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Make texts an Enum of the sorted values, if they are none yet, and give the values.
+
+    Examples
+    --------
+    >>> enum, values = to_sorted_enum(pl.Series(["P2", "P1", "P2"]))
+    >>> enum.to_physical().to_list(), values.to_list()
+    ([1, 0, 1], ['P1', 'P2'])
+    """
+    if texts.dtype == pl.String:
+        texts = texts.cast(pl.Enum(texts.unique().sort()))
+    return texts, texts.dtype.categories  # type: ignore[attr-defined]
 
 
 def _rank(key: pl.Series) -> Integers:
     """Count from 0, in the order of a column's values; equal ones have equal numbers."""
-    if key.dtype == pl.String:  # not where it is an Enum of sorted categories already
-        key = key.cast(pl.Enum(key.unique().sort()))
+    if key.dtype == pl.String:
+        key, _ = to_sorted_enum(key)
     numbers: Integers = key.to_physical().cast(pl.Int64).to_numpy()
     ranks: Integers = numbers - numbers.min(initial=np.iinfo(np.int64).max)
     return ranks

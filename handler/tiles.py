@@ -93,14 +93,12 @@ def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
     import numpy as np  # noqa: PLC0415
 
     from handler.compiled_tiles import summarize_segments  # noqa: PLC0415
-    from handler.moments import Segments  # noqa: PLC0415
+    from handler.moments import Segments, mark_changes  # noqa: PLC0415
 
-    slots = lines.time // _TILE_MICROSECONDS
-    begins = np.ones(len(lines), np.bool_)
-    begins[1:] = (lines.machine[1:] != lines.machine[:-1]) | (slots[1:] != slots[:-1])
+    segments = Segments.where(mark_changes(lines.machine, lines.time // _TILE_MICROSECONDS))
     names = sorted(lines.readings)
     values = np.stack([lines.readings[name] for name in names])
-    columns = dict(summarize_segments(lines.machine, lines.time, values, Segments.where(begins)))
+    columns = dict(summarize_segments(lines.machine, lines.time, values, segments))
     keys = {
         "machine_id": lines.machine_ids.gather(columns["machine"]),
         "reading": pl.Series(names, dtype=pl.String).gather(columns["reading"]),

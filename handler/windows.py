@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.moments import Columns, Floats, Integers, Segments, merge
+from handler.moments import Columns, Floats, Integers, Segments, mark_changes, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ class Summaries:
 
     def merge_at(self, place: Integers) -> Self:
         """Move the rows to other places, in the same order, and merge those of a group that come together."""
-        begins = np.ones(len(self), np.bool_)
-        begins[1:] = (self.group[1:] != self.group[:-1]) | (place[1:] != place[:-1])
+        begins = mark_changes(self.group, place)
         columns = self.columns if begins.all() else merge(self.columns, Segments.where(begins), x="x", y="y")
         return type(self)(self.group[begins], place[begins], columns)
 

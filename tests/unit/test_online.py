@@ -146,7 +146,7 @@ def test_many_puts_are_in_flight_and_few_items_wait() -> None:
             taken = k
             yield item(str(k), 9)
 
-    held = []
+    held: list[int] = []
     all_are_there = threading.Barrier(IN_FLIGHT)
 
     def respond(machine: str) -> Reply:
