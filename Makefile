@@ -85,7 +85,7 @@ $(INSTALLED): Pipfile.lock $(PIPENV)
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
 
-$(LIBRARY): handler/decoder.c handler/tiles.c layer_build/compile.py $(INSTALLED)
+$(LIBRARY): $(wildcard handler/*.c handler/*.h) layer_build/compile.py $(INSTALLED)
 	@$(BIN)/python -m layer_build.compile
 
 $(NODE_MODULES): package-lock.json

@@ -7,26 +7,25 @@ import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
-from handler.lake import RawContent
-from handler.native import address_of, load_function
+from handler.native import POINTER, address_of, load_function
+from handler.ordered_lines import Lines
+from handler.raw import RawContent, WholeLines, cut_lines
 from handler.spec import IGNORED_FIELDS, FeatureSpec
-from handler.timestamps import INSTANT, MICROSECOND
+from handler.timestamps import MICROSECOND
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Array = NDArray[Any]
 
 _MOST_LEFT: Final = 2**15
 """So many lines are handed on at a time."""
 
-_SHORTEST_LINE: Final = len('{"machine_id":"M","timestamp_utc":"2025-10-15T09:00:00Z","r":0}')
 _KINDS: Final = {"machine_id": -1, "timestamp_utc": -2, "codigo_evento": -3} | dict.fromkeys(IGNORED_FIELDS, -4)
-_WORD: Final = 8
-_FIRST_SLOTS: Final = 2**12
+_FIRST_ROWS: Final = 2**17
+_FIRST_MACHINES: Final = 2**11
 
 
 class LeftLine(NamedTuple):
@@ -46,26 +45,25 @@ class DecodedReadings:
 
     Attributes
     ----------
-    readings : pl.DataFrame
-        ``machine_id`` (Enum of the sorted names), ``event_time`` (Datetime, µs, UTC) and a Float64 column a reading,
-        NaN where the line has none.
-    unknown_fields : int
+    lines
+        What they hold.
+    unknown_fields
         How many of their numeric fields are neither readings nor known.
     """
 
-    readings: pl.DataFrame
+    lines: Lines
     unknown_fields: int
 
 
 def decode_readings(
-    contents: Sequence[RawContent], spec: FeatureSpec, latest: datetime, take_left: TakeLeft
+    contents: Iterable[RawContent], spec: FeatureSpec, latest: datetime, take_left: TakeLeft
 ) -> DecodedReadings:
     """Decode the lines that are certain to be accepted.
 
     Parameters
     ----------
     contents
-        The objects.
+        The objects, whole or in parts; each is let go before the next is taken.
     spec
         The readings, with their plausible ranges.
     latest
@@ -73,91 +71,123 @@ def decode_readings(
     take_left
         Given all other lines that are not blank, in their order, some at a time.
     """
-    if _decode_lines is None:
-        _hand_on_all(contents, take_left)
-        return DecodedReadings(pl.DataFrame(schema=_readings_schema([], spec)), 0)
-    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
-
-    capacity = sum(len(content.data) for content in contents) // _SHORTEST_LINE + 1
-    buffers = [np.frombuffer(memoryview(content.data), np.uint8) for content in contents]
-    objects = np.array([(address_of(buffer), len(buffer)) for buffer in buffers], np.int64)
-    fields, names = _describe_fields(spec)
-    machines, times = np.empty(capacity, np.int32), np.empty(capacity, np.int64)
-    values = np.empty((len(spec.readings), capacity))
-    machine_ids = np.empty((capacity, 2), np.int64)
-    slots = np.zeros(2 ** (2 * capacity).bit_length(), np.int32)  # room for twice as many as there can be machines
-    left = np.empty((_MOST_LEFT, 4), np.int64)
-    decoder = _Decoder(
-        objects=address_of(objects),
-        object_count=len(objects),
-        fields=ctypes.addressof(fields),
-        field_count=len(names),
-        reading_count=len(values),
-        latest=(latest - datetime.fromtimestamp(0, UTC)) // MICROSECOND,
-        machines=address_of(machines),
-        times=address_of(times),
-        readings=address_of(values),
-        row_capacity=capacity,
-        machine_ids=address_of(machine_ids),
-        slots=address_of(slots),
-        slot_mask=min(_FIRST_SLOTS, len(slots)) - 1,
-        left=address_of(left),
-        left_capacity=len(left),
-    )
-    is_full = True
-    while is_full:
-        is_full = _decode_lines(ctypes.byref(decoder))
-        if decoder.left_count:
-            take_left(_copy_left(left[: decoder.left_count]))
-            decoder.left_count = 0
-    rows = decoder.row_count
-    ids = [ctypes.string_at(*place).decode() for place in machine_ids[: decoder.machine_count].tolist()]
-    columns = {
-        "machine_id": _name_machines(machines[:rows], ids),
-        "event_time": pl.Series(times[:rows]).cast(INSTANT),
-        **{name: pl.Series(column[:rows]) for name, column in zip(spec.reading_names, values, strict=True)},
-    }
-    return DecodedReadings(pl.DataFrame(columns), decoder.unknown_count)
+    decoding = _Decoding(spec, latest, take_left)
+    for lines in cut_lines(contents):
+        decoding.add(lines)
+    return decoding.finish()
 
 
-def _readings_schema(machine_ids: Iterable[str], spec: FeatureSpec) -> dict[str, pl.DataType]:
-    return {
-        "machine_id": pl.Enum(sorted(machine_ids)),
-        "event_time": INSTANT,
-        **dict.fromkeys(spec.reading_names, pl.Float64()),
-    }
+class _Decoding:
+    """A batch as it is decoded: arrays of rows, machines and lines that are left, which grow as they fill up."""
+
+    def __init__(self, spec: FeatureSpec, latest: datetime, take_left: TakeLeft) -> None:
+        self._take_left = take_left
+        self._names = tuple(sorted(spec.reading_names))
+        self._fields, self._texts = _describe_fields(spec, self._names)
+        self._left = np.empty((_MOST_LEFT, 4), np.int64)
+        self._ids: list[bytes] = []
+        self._decoder = _Decoder(
+            fields=ctypes.addressof(self._fields),
+            field_count=len(self._fields),
+            reading_count=len(self._names),
+            latest=(latest - datetime.fromtimestamp(0, UTC)) // MICROSECOND,
+            left=address_of(self._left),
+            left_capacity=len(self._left),
+        )
+        self._machines: Array = np.empty(0, np.int32)
+        self._times: Array = np.empty(0, np.int64)
+        self._values: Array = np.empty((len(self._names), 0))
+        self._machine_ids: Array = np.empty((0, 2), np.int64)
+        self._slots: Array = np.empty(0, np.int32)
+        self._make_room_for_rows(_FIRST_ROWS)
+        self._make_room_for_machines(_FIRST_MACHINES)
+
+    def add(self, lines: WholeLines) -> None:
+        """Decode some lines."""
+        decoder = self._decoder
+        decoder.object = lines.object
+        decoder.offset = 0
+        if lines.is_first:
+            decoder.number = 0
+        if _decode_lines is None:
+            self._hand_on(lines)
+            return
+        data = np.frombuffer(lines.data, np.uint8)
+        decoder.text = _Text(address_of(data), len(data))
+        while not _decode_lines(ctypes.byref(decoder)):
+            if decoder.row_count == decoder.row_capacity:
+                self._make_room_for_rows(2 * decoder.row_capacity)
+            if decoder.machine_count == decoder.machine_capacity:
+                self._make_room_for_machines(4 * decoder.machine_capacity)
+            self._hand_on_left()
+        self._hand_on_left()
+        self._keep_ids()
+
+    def finish(self) -> DecodedReadings:
+        """Give what was decoded."""
+        rows = self._decoder.row_count
+        ids = [name.decode() for name in self._ids]
+        lines = Lines(ids, self._machines[:rows], self._times[:rows], self._names, self._values[:, :rows])
+        return DecodedReadings(lines, self._decoder.unknown_count)
+
+    def _make_room_for_rows(self, capacity: int) -> None:
+        self._machines, self._times = _widen(self._machines, capacity), _widen(self._times, capacity)
+        self._values = _widen(self._values, capacity)
+        self._decoder.machines = address_of(self._machines)
+        self._decoder.times = address_of(self._times)
+        self._decoder.readings = address_of(self._values)
+        self._decoder.row_capacity = capacity
+
+    def _make_room_for_machines(self, capacity: int) -> None:
+        self._machine_ids = _widen(self._machine_ids.T, capacity).T.copy()
+        self._slots = np.zeros(2 * capacity, np.int32)
+        self._decoder.machine_ids = address_of(self._machine_ids)
+        self._decoder.machine_capacity = capacity
+        self._decoder.slots = address_of(self._slots)
+        self._decoder.slot_mask = len(self._slots) - 1
+        if _place_machines is not None:
+            _place_machines(ctypes.byref(self._decoder))
+
+    def _keep_ids(self) -> None:
+        """Copy the names of machines that were new: they lie in lines that will be gone."""
+        new = self._machine_ids[len(self._ids) : self._decoder.machine_count]
+        if len(new):
+            ids = [ctypes.string_at(*place) for place in new.tolist()]
+            self._ids += ids
+            self._texts.append(b"".join(ids))
+            first = address_of(np.frombuffer(self._texts[-1], np.uint8))
+            new[:, 0] = first + np.cumsum(new[:, 1]) - new[:, 1]
+
+    def _hand_on_left(self) -> None:
+        if self._decoder.left_count:
+            left = self._left[: self._decoder.left_count].tolist()
+            self._take_left([LeftLine(index, number, ctypes.string_at(*text)) for *text, index, number in left])
+            self._decoder.left_count = 0
+
+    def _hand_on(self, lines: WholeLines) -> None:
+        """Hand all lines on."""
+        raws = bytes(lines.data).removesuffix(b"\n").split(b"\n")
+        first = self._decoder.number + 1
+        self._decoder.number += len(raws)
+        left = [LeftLine(lines.object, number, raw) for number, raw in enumerate(raws, start=first)]
+        for some in range(0, len(left), _MOST_LEFT):
+            self._take_left(left[some : some + _MOST_LEFT])
 
 
-def _name_machines(machines: "NDArray[np.int32]", ids: Sequence[str]) -> pl.Series:
-    """Turn numbers in the order of appearance into an Enum of sorted names."""
-    import numpy as np  # noqa: PLC0415
-
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    ranks = np.empty(len(ids), np.uint32)
-    ranks[order] = np.arange(len(ids))
-    return pl.Series(ranks[machines]).cat.to(pl.Enum([ids[i] for i in order]))
-
-
-def _copy_left(left: "NDArray[np.int64]") -> list[LeftLine]:
-    return [LeftLine(index, number, ctypes.string_at(start, length)) for start, length, index, number in left.tolist()]
-
-
-def _hand_on_all(contents: Sequence[RawContent], take_left: TakeLeft) -> None:
-    for index, content in enumerate(contents):
-        lines = [LeftLine(index, number, raw) for number, raw in enumerate(bytes(content.data).split(b"\n"), start=1)]
-        for first in range(0, len(lines), _MOST_LEFT):
-            take_left(lines[first : first + _MOST_LEFT])
+def _widen(array: Array, capacity: int) -> Array:
+    """Copy an array into one whose last axis is longer."""
+    wider = np.empty((*array.shape[:-1], capacity), array.dtype)
+    wider[..., : array.shape[-1]] = array
+    return wider
 
 
 class _Text(ctypes.Structure):
-    _fields_ = (("start", ctypes.c_void_p), ("length", ctypes.c_int64))
+    _fields_ = (("start", POINTER), ("length", ctypes.c_int64))
 
 
 class _Field(ctypes.Structure):
     _fields_ = (
         ("name", _Text),
-        ("first", ctypes.c_uint64),
-        ("first_mask", ctypes.c_uint64),
         ("kind", ctypes.c_int64),
         ("lowest", ctypes.c_double),
         ("highest", ctypes.c_double),
@@ -166,45 +196,44 @@ class _Field(ctypes.Structure):
 
 class _Decoder(ctypes.Structure):
     _fields_ = (
-        ("objects", ctypes.c_void_p),  # of Text
-        ("object_count", ctypes.c_int64),
-        ("fields", ctypes.c_void_p),  # of Field
+        ("text", _Text),  # whole lines, but for the last one of an object
+        ("object", ctypes.c_int64),  # whose lines they are
+        ("offset", ctypes.c_int64),  # the byte to go on at
+        ("number", ctypes.c_int64),  # how many lines were before
+        ("fields", POINTER),  # of Field
         ("field_count", ctypes.c_int64),
         ("reading_count", ctypes.c_int64),
         ("latest", ctypes.c_int64),  # microseconds since 1970, as all times
-        ("machines", ctypes.c_void_p),  # of int32: each row's machine, by its number
-        ("times", ctypes.c_void_p),  # of int64
-        ("readings", ctypes.c_void_p),  # of double: row_capacity of the first reading, then of the next
+        ("machines", POINTER),  # of int32: each row's machine, by its number
+        ("times", POINTER),  # of int64
+        ("readings", POINTER),  # of double: row_capacity of the first reading, then of the next
         ("row_count", ctypes.c_int64),  # rows written so far
         ("row_capacity", ctypes.c_int64),
         ("unknown_count", ctypes.c_int64),
-        ("machine_ids", ctypes.c_void_p),  # of Text: row_capacity of them, within the objects
+        ("machine_ids", POINTER),  # of Text
         ("machine_count", ctypes.c_int64),
-        ("slots", ctypes.c_void_p),  # of int32, all 0: more than twice as many as there can be machines
-        ("slot_mask", ctypes.c_int64),  # how many of them are used, a power of two, less one
-        ("left", ctypes.c_void_p),  # of Left: Text, number of the object, number of the line
+        ("machine_capacity", ctypes.c_int64),
+        ("slots", POINTER),  # of int32: a machine's number and one, 0 where they are free
+        ("slot_mask", ctypes.c_int64),  # how many slots there are, a power of two and more than machines, less one
+        ("left", POINTER),  # of Left: Text, number of the object, number of the line
         ("left_count", ctypes.c_int64),
         ("left_capacity", ctypes.c_int64),
-        ("object", ctypes.c_int64),  # where to go on: object, its byte, and how many lines were before
-        ("offset", ctypes.c_int64),
-        ("number", ctypes.c_int64),
     )
 
 
-def _describe_fields(spec: FeatureSpec) -> tuple[Any, list[bytes]]:
+def _describe_fields(spec: FeatureSpec, reading_names: Sequence[str]) -> tuple[Any, list[bytes]]:
     """Describe the known fields; the second part holds the memory of the first."""
     ranges = {reading.name: (reading.lowest, reading.highest) for reading in spec.readings}
-    kinds = {name: number for number, name in enumerate(spec.reading_names)} | _KINDS
+    kinds = {name: number for number, name in enumerate(reading_names)} | _KINDS
     names = [f'"{name}"'.encode() for name in kinds]
     fields = (_Field * len(names))()
     for field, name, (key, kind) in zip(fields, names, kinds.items(), strict=True):
-        start = ctypes.cast(ctypes.c_char_p(name), ctypes.c_void_p).value
+        start = ctypes.cast(ctypes.c_char_p(name), POINTER).value
         field.name = _Text(start, len(name))
-        field.first = int.from_bytes(name[:_WORD], "little")
-        field.first_mask = 2 ** (8 * min(_WORD, len(name))) - 1
         field.kind = kind
         field.lowest, field.highest = ranges.get(key, (0.0, 0.0))
     return fields, names
 
 
 _decode_lines: Final = load_function("decode_lines", ctypes.POINTER(_Decoder), result=ctypes.c_bool)
+_place_machines: Final = load_function("place_machines", ctypes.POINTER(_Decoder))

@@ -13,7 +13,7 @@ from handler.tiles import TILE_KEYS, merge_tiles
 from handler.timestamps import HOUR, INSTANT, MICROSECOND, floor_to
 
 if TYPE_CHECKING:
-    from handler.moments import Integers
+    from handler.moments import Columns, Integers
     from handler.windows import Summaries
 
 STATISTICS: Final[Mapping[str, pl.DataType]] = {
@@ -106,10 +106,12 @@ def compute_features(
     whole = pl.concat([roll_up_hours(tiles, spec), *([] if hours is None else [hours])])
     if whole.is_empty() or not instants:
         return pl.DataFrame(schema=row_schema(spec))
+    from handler.tile_arrays import TileArrays  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
     instants = sorted(instants)
     whole, machine_ids = number_machines(whole)
     tiles = tiles.cast({"machine_id": pl.Enum(machine_ids)})
-    by_hour, by_tile = split_hours(whole, spec), split_tiles(tiles, spec)
+    by_hour, by_tile = split_hours(whole, spec), split_tiles(TileArrays.from_frame(tiles, spec.reading_names), spec)
     windows = {
         names: _merge_windows(series, by_tile[names], instants, len(machine_ids), spec)
         for names, series in by_hour.items()
@@ -146,7 +148,7 @@ class _Window:
     """The summaries of one window, of all instants: ``key`` is the instant's number times machines, and the machine."""
 
     key: "Integers"
-    summaries: pl.DataFrame
+    columns: "Columns"
 
     def find(self, keys: "Integers", first: int) -> pl.Series:
         """Find the rows that hold some keys, counted from ``first``; null for those that none has."""
@@ -173,7 +175,7 @@ def _merge_windows(
         columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in hours.columns}
         columns["as_of"] = np.repeat([_to_microseconds(each) for each in instants], [len(part) for part in parts])
         key = np.concatenate([number * machines + part.group for number, part in enumerate(parts)])
-        windows[length] = _Window(key, pl.DataFrame(columns))
+        windows[length] = _Window(key, columns)
     return windows
 
 
@@ -190,20 +192,35 @@ def _assemble_rows(
     import numpy as np  # noqa: PLC0415
 
     keys = np.unique(np.concatenate([windows[name,][PRESENCE].key for name in spec.reading_names]))
-    summaries: list[pl.DataFrame] = []
+    summaries: list[Columns] = []
     places: dict[tuple[Names, timedelta], pl.Series] = {}
     height = 0
     for names, of_series in windows.items():
         for length, window in of_series.items():
             places[names, length] = window.find(keys, height)
-            summaries.append(window.summaries)
-            height += window.summaries.height
-    # of a pair, y is no instant: all are doubles, which hold microseconds exactly until 2255
-    statistics = pl.concat(summaries, how="diagonal_relaxed").select(**_statistics())
+            summaries.append(window.columns)
+            height += len(window.key)
+    statistics = _compute_statistics(_stack(summaries))
     instant, machine = np.divmod(keys, max(len(machine_ids), 1))
     ends = pl.Series("event_timestamp", instants, dtype=INSTANT)
     rows = pl.DataFrame([machine_ids.gather(machine).alias("machine_id"), ends.gather(instant)])
     return rows.hstack(statistics.select(**_lay_out(places, spec))).select(*row_schema(spec))
+
+
+def _stack(summaries: "Sequence[Columns]") -> pl.DataFrame:
+    """Put summaries one below the other; a column that some have not is NaN there.
+
+    Of a pair, y is no instant: all are doubles then, which hold microseconds exactly until 2255.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    names = dict.fromkeys(name for columns in summaries for name in columns)
+    return pl.DataFrame(
+        {
+            name: np.concatenate([columns.get(name, np.full(len(columns["n"]), np.nan)) for columns in summaries])
+            for name in names
+        }
+    )
 
 
 def _lay_out(places: Mapping[tuple[Names, timedelta], pl.Series], spec: FeatureSpec) -> dict[str, pl.Expr]:
@@ -228,24 +245,20 @@ def _lay_out(places: Mapping[tuple[Names, timedelta], pl.Series], spec: FeatureS
     return features
 
 
-def _statistics() -> dict[str, pl.Expr]:
-    """Name the statistics as expressions over a summary; null where they are not defined.
+def _compute_statistics(summaries: pl.DataFrame) -> pl.DataFrame:
+    """Compute the statistics of summaries, a column each; null where they are not defined.
 
     ``corr`` is of a pair's summaries, the others of a reading's.
     """
     n, low, high = pl.col("n"), pl.col("x_min"), pl.col("x_max")
     m2, m3, m4 = pl.col("x_m2"), pl.col("x_m3"), pl.col("x_m4")
-    spread = high - low
-    mean = low + spread * pl.col("x_centre")
-    peak = pl.max_horizontal(low.abs(), high.abs())
-    variance = _divide(m2, n)
+    spread, peak, variance, rms_per_peak = (pl.col(name) for name in ("spread", "peak", "variance", "rms_per_peak"))
     mean_per_peak = _divide(low, peak) + _divide(spread, peak) * pl.col("x_centre")
-    rms_per_peak = (mean_per_peak**2 + _divide(spread, peak) ** 2 * variance).sqrt()
     time_span = pl.col("y_max") - pl.col("y_min")
     slope = _divide(pl.col("cross") * spread * _MICROSECONDS_PER_HOUR, pl.col("y_m2") * time_span)
-    return {
+    statistics = {
         "count": n,
-        "mean": mean,
+        "mean": low + spread * pl.col("x_centre"),
         "min": low,
         "max": high,
         "range": spread,
@@ -261,6 +274,13 @@ def _statistics() -> dict[str, pl.Expr]:
         "staleness_seconds": _divide(pl.col("as_of") - pl.col("y_max"), 1e6),
         "corr": _correlation(),
     }
+    return (
+        summaries.lazy()
+        .with_columns(spread=high - low, peak=pl.max_horizontal(low.abs(), high.abs()), variance=_divide(m2, n))
+        .with_columns(rms_per_peak=(mean_per_peak**2 + _divide(spread, peak) ** 2 * variance).sqrt())
+        .select(**statistics)
+        .collect()
+    )
 
 
 def _divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:

@@ -98,13 +98,15 @@ class History:
         self, files: Mapping[datetime, bytes], machines: pl.Expr, hour: pl.Expr, schema: Mapping[str, pl.DataType]
     ) -> pl.DataFrame:
         """Load the rows of some machines, less those later than allowed, with ``hour_start`` and ``partition``."""
+        if not files:
+            return pl.DataFrame(schema={**schema, "partition": INSTANT, "hour_start": INSTANT})
         start, end = floor_to(min(self.instants) - self.spec.lookback, HOUR), max(self.instants)
         is_seen = hour.is_between(start, end, closed="left")
         is_seen &= pl.col("partition") - hour <= self.allowed_lateness
         partitions = pl.Series(sorted(files), dtype=INSTANT)
         parts = pl.collect_all([pl.scan_parquet(io.BytesIO(files[each])).filter(machines) for each in partitions])
         number = pl.Series([part.height for part in parts], dtype=pl.Int64)
-        rows = pl.concat([pl.DataFrame(schema=dict(schema)), *parts])
+        rows = pl.concat(parts)
         partition = partitions.to_frame("partition").select(pl.all().repeat_by(number).explode())
         return rows.hstack(partition).filter(is_seen).with_columns(hour_start=hour)
 

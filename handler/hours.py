@@ -8,15 +8,15 @@ time, or the one mean and the other.
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from handler.spec import FeatureSpec
-from handler.tiles import TILE_KEYS, TILE_SCHEMA
 from handler.timestamps import HOUR, INSTANT, MICROSECOND
 
 if TYPE_CHECKING:
+    from handler.tile_arrays import TileArrays
     from handler.windows import Summaries
 
 Names = tuple[str, ...]
@@ -43,6 +43,7 @@ HOUR_SCHEMA: Final[Mapping[str, pl.DataType]] = {
 """Columns of an hour. Times are microseconds since its start; ``first`` and ``last`` are 0 where it is of a pair."""
 
 _HOUR_KEYS: Final = ("series", "machine_id", "hour_start")
+_HOUR_NUMBERS: Final = ("machine", "label", "hour_start")
 _AXES: Final = (("value_", "x_"), ("time_", "y_"))
 _TIMES: Final = ("y_min", "y_max")
 _ENDS: Final = ("first", "last")
@@ -87,19 +88,34 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """
     if tiles.is_empty():
         return pl.DataFrame(schema=dict(HOUR_SCHEMA))
-    tiles, machine_ids = number_machines(tiles)
-    parts = []
+    from handler.tile_arrays import TileArrays  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    return roll_up_arrays(TileArrays.from_frame(tiles, spec.reading_names), spec)
+
+
+def roll_up_arrays(tiles: "TileArrays", spec: FeatureSpec) -> pl.DataFrame:
+    """Merge tiles into hours, as :func:`roll_up_hours` does; there is at least one."""
+    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
+
+    from handler.ordering import order_numbers  # noqa: PLC0415
+
+    labels = sorted(map(_label, list_series(spec)))
+    parts: list[dict[str, Any]] = []
     for names, series in split_tiles(tiles, spec).items():
         hours = series.roll_up(HOUR_WIDTH)
-        columns = dict(hours.columns)
+        columns = dict.fromkeys(_ENDS, np.zeros(len(hours))) | dict(hours.columns)
         if len(names) == 1:
             columns |= {name: columns[name] - hours.place for name in _TIMES}
-        frame = pl.DataFrame(columns | {"hour_start": hours.place}).with_columns(
-            *(pl.lit(0.0).alias(name) for name in _ENDS if name not in columns), series=pl.lit(_label(names))
-        )
-        ids = machine_ids.gather(hours.group).alias("machine_id")
-        parts.append(frame.with_columns(ids).select(*HOUR_SCHEMA).cast(pl.Schema(HOUR_SCHEMA)))
-    return pl.concat(parts).sort("machine_id", "series", "hour_start")
+        keys = (hours.group, np.full(len(hours), labels.index(_label(names))), hours.place)
+        parts.append(columns | dict(zip(_HOUR_NUMBERS, keys, strict=True)))
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = order_numbers([rows[name] for name in _HOUR_NUMBERS]).order
+    rows = {name: values[order] for name, values in rows.items()}
+    texts = {
+        "machine_id": pl.Series(tiles.machine_ids, dtype=pl.String).gather(rows["machine"]),
+        "series": pl.Series(labels, dtype=pl.String).gather(rows["label"]),
+    }
+    return pl.DataFrame({name: texts.get(name, rows.get(name)) for name in HOUR_SCHEMA}).cast(pl.Schema(HOUR_SCHEMA))
 
 
 def number_machines(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
@@ -110,21 +126,18 @@ def number_machines(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     return rows.with_columns(ids), names
 
 
-def split_tiles(tiles: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summaries]":
-    """Split tiles, as for :func:`roll_up_hours` with machines as an Enum, into series; places are starts of tiles."""
+def split_tiles(tiles: "TileArrays", spec: FeatureSpec) -> "dict[Names, Summaries]":
+    """Split tiles into series; places are starts of tiles."""
     import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
 
     from handler.windows import Summaries, pair_means  # noqa: PLC0415
 
-    keys = tiles.select("machine_id", pl.col("reading").cast(pl.Enum(spec.reading_names)), "tile_start")
-    machine, reading, start = (key.to_physical().cast(pl.Int64).to_numpy() for key in keys)
-    columns = {"tiles": np.ones(tiles.height, np.int64)}
-    for name in (name for name in TILE_SCHEMA if name not in TILE_KEYS):
-        axis = next((name.replace(old, new) for old, new in _AXES if name.startswith(old)), name)
-        columns[axis] = tiles.get_column(name).to_physical().to_numpy()
-    every = Summaries(machine, start, columns)
+    columns: dict[str, Any] = {"tiles": np.ones(len(tiles), np.int64)}
+    for name, values in tiles.columns.items():
+        columns[next((name.replace(old, new) for old, new in _AXES if name.startswith(old)), name)] = values
+    every = Summaries(tiles.machine, tiles.start, columns)
     series: dict[Names, Summaries] = {
-        (name,): every.take(np.flatnonzero(reading == number)) for number, name in enumerate(spec.reading_names)
+        (name,): every.take(np.flatnonzero(tiles.reading == tiles.readings.index(name))) for name in spec.reading_names
     }
     return series | {(a, b): pair_means(series[a,], series[b,]) for a, b in spec.pairs}
 
@@ -133,13 +146,13 @@ def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summarie
     """Split hours (columns of ``HOUR_SCHEMA``, machines as an Enum) into series; places are starts of hours."""
     import numpy as np  # noqa: PLC0415
 
-    from handler.ordering import order_rows  # noqa: PLC0415
+    from handler.ordering import order_rows, to_array  # noqa: PLC0415
     from handler.windows import Summaries  # noqa: PLC0415
 
     labels = [_label(names) for names in list_series(spec)]
     hours = hours.with_columns(pl.col("series").cast(pl.Enum(labels)))
     order = order_rows(hours, _HOUR_KEYS).order
-    columns = {name: hours.get_column(name).to_physical().to_numpy()[order] for name in HOUR_SCHEMA}
+    columns = {name: to_array(hours.get_column(name))[order] for name in HOUR_SCHEMA}
     number, machine, start = (columns.pop(key).astype(np.int64) for key in _HOUR_KEYS)
     ends = np.searchsorted(number, np.arange(len(labels)), side="right")
     series: dict[Names, Summaries] = {}

@@ -1,4 +1,4 @@
-"""The compiled part of the handler: decoder.c and tiles.c, in one library that is called through ctypes.
+"""The compiled part of the handler: decoder.c, tiles.c and merge.c, in one library that is called through ctypes.
 
 ``make setup`` compiles it, and ``make build`` for the function's package. Where it is not there, the callers do the
 same work without it: slower, and the same in the end.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIBRARY: Final = Path(__file__).with_name("libhandler.so")
+POINTER: Final = ctypes.c_void_p
 
 
 def load_function(name: str, *arguments: type[Any], result: type[Any] | None = None) -> Any:

@@ -1,61 +1,108 @@
-"""Accepted lines as arrays, by machine and time: equal lines are neighbours then, and tiles segments."""
+"""Accepted lines as arrays; put by machine and time, equal lines are neighbours, and tiles segments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import compress
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from handler.compiled_tiles import find_order
-from handler.moments import Floats, Integers
-from handler.ordering import to_sorted_enum
+from handler.compiled_tiles import split_segments, take_in_order
+from handler.moments import Floats, Integers, Segments
+from handler.ordering import to_array, to_sorted_enum
 from handler.spec import FeatureSpec
+from handler.timestamps import INSTANT
 
 
-@dataclass(frozen=True, slots=True)
-class OrderedLines:
-    """Lines in the order of machine and time.
+@dataclass(frozen=True)
+class Lines:
+    """Accepted lines in any order.
 
     Attributes
     ----------
     machine_ids
-        Names of the machines, sorted.
+        Names of the machines, each once.
     machine
         Each line's machine, as an index into these.
     time
-        Microseconds since 1970, UTC.
-    readings
-        The values by reading; NaN where the line has none.
+        The event time: microseconds since 1970, UTC.
+    names
+        The readings, sorted.
+    values
+        A row a reading; NaN where a line has none.
     """
 
-    machine_ids: pl.Series
+    machine_ids: Sequence[str]
     machine: NDArray[np.int32]
     time: Integers
-    readings: Mapping[str, Floats]
+    names: tuple[str, ...]
+    values: Floats
 
     def __len__(self) -> int:
         return len(self.time)
 
-    def take(self, rows: NDArray[np.bool_]) -> "OrderedLines":
-        """Keep some of the lines."""
-        readings = {name: values[rows] for name, values in self.readings.items()}
-        return replace(self, machine=self.machine[rows], time=self.time[rows], readings=readings)
+    @classmethod
+    def from_frame(cls, readings: pl.DataFrame, spec: FeatureSpec) -> "Lines":
+        """Take lines from a frame: ``machine_id``, ``event_time`` (Datetime, µs, UTC), a Float64 column a reading."""
+        ids, machine_ids = to_sorted_enum(readings.get_column("machine_id"))
+        names = tuple(sorted(spec.reading_names))
+        values = np.empty((len(names), readings.height))
+        for row, name in zip(values, names, strict=True):
+            row[:] = readings.get_column(name).fill_null(np.nan).to_numpy()
+        machine = to_array(ids).astype(np.int32)
+        return cls(machine_ids.to_list(), machine, to_array(readings.get_column("event_time")), names, values)
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Lines]") -> "Lines":
+        """Put lines one after the other; there is at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        numbers: dict[str, int] = {}
+        machine = [
+            np.array([numbers.setdefault(name, len(numbers)) for name in part.machine_ids], np.int32)[part.machine]
+            for part in parts
+        ]
+        time = np.concatenate([part.time for part in parts])
+        values = np.concatenate([part.values for part in parts], axis=1)
+        return cls(list(numbers), np.concatenate(machine), time, parts[0].names, values)
 
     def to_frame(self) -> pl.DataFrame:
-        """Lay the lines out as a frame; equal lines are equal rows."""
-        return pl.DataFrame({"machine_id": self.machine_ids.gather(self.machine), "time": self.time, **self.readings})
+        """Lay the lines out as a frame, as :meth:`from_frame` takes it; equal lines are equal rows."""
+        machine = pl.Series(self.machine_ids, dtype=pl.String).gather(self.machine)
+        time = pl.Series(self.time, dtype=pl.Int64).cast(INSTANT)
+        return pl.DataFrame(
+            {"machine_id": machine, "event_time": time, **dict(zip(self.names, self.values, strict=True))}
+        )
 
 
-def order_lines(readings: pl.DataFrame, spec: FeatureSpec) -> OrderedLines:
-    """Put accepted lines (:attr:`handler.parse.ParsedBatch.readings`) in order; there is at least one."""
-    ids, machine_ids = to_sorted_enum(readings.get_column("machine_id"))
-    machine = ids.to_physical().cast(pl.Int32).to_numpy()
-    time = readings.get_column("event_time").to_physical().to_numpy()
-    order = find_order(machine, time, len(machine_ids))
-    values = {name: readings.get_column(name).fill_null(np.nan).to_numpy()[order] for name in spec.reading_names}
-    return OrderedLines(machine_ids, machine[order], time[order], values)
+@dataclass(frozen=True)
+class OrderedLines(Lines):
+    """Lines in the order of machine and time, the machines' names sorted."""
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The lines of one machine and tile; there is at least one line."""
+        return split_segments(self.machine, self.time)
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """The first and the last time."""
+        return int(self.time.min()), int(self.time.max())
+
+    def take(self, rows: NDArray[np.bool_]) -> "OrderedLines":
+        """Keep some of the lines."""
+        return OrderedLines(self.machine_ids, self.machine[rows], self.time[rows], self.names, self.values[:, rows])
+
+
+def order_lines(lines: Lines) -> OrderedLines:
+    """Put lines in order; there is at least one."""
+    order = sorted(range(len(lines.machine_ids)), key=lines.machine_ids.__getitem__)
+    ranks = np.empty(len(order), np.int32)
+    ranks[order] = np.arange(len(order))
+    machine, time, values = take_in_order(lines.machine, ranks, lines.time, lines.values)
+    return OrderedLines([lines.machine_ids[i] for i in order], machine, time, lines.names, values)
 
 
 class SeenLines:
@@ -117,9 +164,7 @@ class _Hashes:
 
     @classmethod
     def of(cls, lines: OrderedLines) -> "_Hashes":
-        machine = lines.machine_ids.hash().gather(lines.machine)
-        values = pl.DataFrame({"machine": machine, "time": lines.time, **lines.readings})
-        hashes = values.hash_rows().to_numpy()
+        hashes = lines.to_frame().hash_rows().to_numpy()
         order = np.argsort(hashes)
         return cls(hashes[order], lines.time[order], order)
 
@@ -148,7 +193,7 @@ def _find_repeated(lines: OrderedLines) -> NDArray[np.bool_]:
         is_first = lines.take(tied).to_frame().select(pl.struct(pl.all()).is_first_distinct()).to_series()
         is_again[tied] = ~is_first.to_numpy()
         return is_again
-    for values in lines.readings.values():
+    for values in lines.values:
         is_tied &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     is_again[1:] = is_tied
     return is_again
@@ -156,8 +201,9 @@ def _find_repeated(lines: OrderedLines) -> NDArray[np.bool_]:
 
 def _mark_common(lines: OrderedLines, earlier: OrderedLines, is_again: NDArray[np.bool_]) -> int:
     """Mark the lines that an earlier batch had too, of the times that both have; return how many it had of these."""
-    first = max(lines.time.min(), earlier.time.min())
-    last = min(lines.time.max(), earlier.time.max())
+    first, last = max(lines.span[0], earlier.span[0]), min(lines.span[1], earlier.span[1])
+    if first > last:
+        return 0
     may_be, may_have = ((each.time >= first) & (each.time <= last) for each in (lines, earlier))
     if not (may_be.any() and may_have.any()):
         return 0

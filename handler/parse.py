@@ -1,18 +1,21 @@
 """Raw lines → accepted, failures, rejected: every line in exactly one class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from handler.decoder import LeftLine, decode_readings
-from handler.lake import RawContent
 from handler.lines import decode_lines
 from handler.plan import FUTURE_TOLERANCE
+from handler.raw import RawContent
 from handler.spec import FeatureSpec
 from handler.timestamps import HOUR, INSTANT
+
+if TYPE_CHECKING:
+    from handler.decoder import LeftLine
+    from handler.ordered_lines import Lines
 
 REASONS: Final = (
     "not_json",
@@ -52,9 +55,8 @@ class ParsedBatch:
 
     Attributes
     ----------
-    readings : pl.DataFrame
-        The accepted lines in any order, before duplicates are taken out: ``machine_id`` (Enum of sorted names),
-        ``event_time`` (Datetime, µs, UTC), then a Float64 column a reading, NaN where the line has none.
+    readings : Lines
+        The accepted lines in any order, before duplicates are taken out.
     failures : pl.DataFrame
         The failure events in reading order, duplicates still in: columns of ``FAILURE_SCHEMA``.
     rejected : pl.DataFrame
@@ -68,7 +70,7 @@ class ParsedBatch:
         How many numeric fields are neither readings nor known.
     """
 
-    readings: pl.DataFrame
+    readings: "Lines"
     failures: pl.DataFrame
     rejected: pl.DataFrame
     objects: int
@@ -76,7 +78,7 @@ class ParsedBatch:
     unknown_fields: int
 
 
-def parse_batch(contents: Sequence[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
+def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
     """Put every line of a batch of raw objects in its class.
 
     Event times are kept to the microsecond, later digits cut off; one more than five minutes after the end of the
@@ -85,39 +87,53 @@ def parse_batch(contents: Sequence[RawContent], spec: FeatureSpec, partition: da
     Parameters
     ----------
     contents
-        The objects, in the listing's order.
+        The objects, whole or in parts, in the listing's order; each is let go before the next is taken.
     spec
         The readings, with their plausible ranges in their own units.
     partition
         Start of the hour of arrival, UTC.
     """
-    rest = _Rest([content.key for content in contents], spec, _find_latest(partition))
-    decoded = decode_readings(contents, spec, rest.latest, rest.sort_out)
-    unreadable = [(content.key, None, UNREADABLE, content.problem) for content in contents if content.problem]
+    from handler.decoder import decode_readings  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    rest = _Rest(spec, _find_latest(partition))
+    decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
+    unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
     return ParsedBatch(
-        readings=_unite_readings([decoded.readings, *rest.readings]),
+        readings=_unite_readings(decoded.lines, rest.readings, spec),
         failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
-        rejected=pl.concat([*rest.rejected, pl.DataFrame(unreadable, schema=dict(REJECTED_SCHEMA), orient="row")]),
-        objects=len(contents),
-        lines=decoded.readings.height + rest.lines,
+        rejected=pl.concat([*rest.rejected, unreadable]),
+        objects=len(rest.keys),
+        lines=len(decoded.lines) + rest.lines,
         unknown_fields=decoded.unknown_fields + rest.unknown_fields,
     )
 
 
 @dataclass(slots=True)
 class _Rest:
-    """The lines that were left to be decoded one by one, sorted out as they come."""
+    """What is no plain line, sorted out as it comes: objects, and lines that were left to be decoded one by one."""
 
-    keys: Sequence[str]
     spec: FeatureSpec
     latest: datetime
+    keys: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, None, str, str]] = field(default_factory=list)
     readings: list[pl.DataFrame] = field(default_factory=list)
     failures: list[pl.DataFrame] = field(default_factory=list)
     rejected: list[pl.DataFrame] = field(default_factory=list)
     lines: int = 0
     unknown_fields: int = 0
 
-    def sort_out(self, left: Sequence[LeftLine]) -> None:
+    def note_objects(self, contents: Iterable[RawContent]) -> Iterator[RawContent]:
+        """Note each object's key, and its problem if it has one."""
+        goes_on = False
+        for content in contents:
+            if not goes_on:
+                self.keys.append(content.key)
+            goes_on = content.goes_on
+            if content.problem is not None:
+                self.unreadable.append((content.key, None, UNREADABLE, content.problem))
+            yield content
+
+    def sort_out(self, left: Sequence["LeftLine"]) -> None:
         """Put some more lines in their classes."""
         names = self.spec.reading_names
         decoded = decode_lines(enumerate(line.raw for line in left), names)
@@ -133,7 +149,7 @@ class _Rest:
         good = lines.filter(~is_bad & ~is_failure)
         self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
 
-    def _locate(self, lines: pl.DataFrame, left: Sequence[LeftLine]) -> pl.DataFrame:
+    def _locate(self, lines: pl.DataFrame, left: Sequence["LeftLine"]) -> pl.DataFrame:
         """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
         places = [left[row] for row in lines.get_column("row")]
         return lines.with_columns(
@@ -152,13 +168,11 @@ def _quote(raw: bytes) -> str:
     return raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
 
 
-def _unite_readings(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put readings together under one Enum of all their machines."""
-    filled = [part for part in parts if not part.is_empty()] or parts[:1]
-    if len(filled) > 1 or filled[0].schema["machine_id"] == pl.String:
-        names = pl.concat(part.get_column("machine_id").unique().cast(pl.String) for part in filled).unique().sort()
-        filled = [part.cast({"machine_id": pl.Enum(names)}) for part in filled]
-    return pl.concat(filled)
+def _unite_readings(decoded: "Lines", rest: Sequence[pl.DataFrame], spec: FeatureSpec) -> "Lines":
+    """Put readings together."""
+    from handler.ordered_lines import Lines  # noqa: PLC0415 - numpy takes half as long as Polars to load
+
+    return Lines.concatenate([decoded, *(Lines.from_frame(part, spec) for part in rest if not part.is_empty())])
 
 
 def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> pl.DataFrame:

@@ -2,35 +2,34 @@
 
 import io
 import json
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
-from handler.hours import describe_hours, roll_up_hours
+from handler.ahead import work_ahead
+from handler.hours import describe_hours
 from handler.lake import Listing, ReadBatch, partition_path
 from handler.parse import FAILURE_SCHEMA, REJECTED_SCHEMA, UNREADABLE, ParsedBatch, parse_batch
-from handler.settings import MAX_HOURS
 from handler.spec import FeatureSpec
-from handler.tiles import TILE_KEYS, TILE_SCHEMA, merge_tiles, summarize_lines
-from handler.timestamps import HOUR, MICROSECOND
+from handler.timestamps import HOUR
 
 if TYPE_CHECKING:
-    from handler.ordered_lines import OrderedLines
+    from handler.tile_builder import SummarizedLines
 
-    _Parsed = tuple[ParsedBatch, OrderedLines | None, pl.DataFrame]
+    _Parsed = tuple[ParsedBatch, SummarizedLines | None]
 
 TILE_FORMAT: Final = 3
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
-_TILES_HELD: Final = 100_000
-"""Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
-
-_PARSED_AHEAD: Final = 2
+_PARSERS: Final = 2
+_PARSED_AHEAD: Final = 6
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
@@ -113,10 +112,12 @@ class PartitionCounts:
 
 @dataclass(frozen=True, slots=True)
 class MappedPartition:
-    """The outcome of :func:`map_partition`.
+    """What :func:`map_partitions` makes of a raw partition.
 
     Attributes
     ----------
+    hour
+        The partition's.
     tiles, hours, failures, rejected
         The processed files, as Parquet.
     manifest
@@ -125,6 +126,7 @@ class MappedPartition:
         What became of the lines.
     """
 
+    hour: datetime
     tiles: bytes
     hours: bytes
     failures: bytes
@@ -133,56 +135,79 @@ class MappedPartition:
     counts: PartitionCounts
 
 
-def map_partition(
-    batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime, fingerprint: str
-) -> MappedPartition:
-    """Turn a raw partition into its processed files.
+@dataclass(frozen=True, slots=True)
+class RawPartition:
+    """A raw partition that is to be mapped.
 
-    Few batches of lines are in memory at a time, some read and parsed while the one before is summarized; the tiles of
+    Attributes
+    ----------
+    hour
+        Start of the hour of arrival, UTC.
+    batches
+        Its objects, in the listing's order; each batch is read once.
+    fingerprint
+        Of the inputs, kept in the tile file.
+    """
+
+    hour: datetime
+    batches: Iterable[ReadBatch]
+    fingerprint: str
+
+
+def map_partitions(partitions: Sequence[RawPartition], spec: FeatureSpec) -> Generator[MappedPartition, None, None]:
+    """Turn raw partitions, one after the other, into their processed files.
+
+    Few batches of lines are in memory at a time, some read and parsed while the one before is dealt with; the tiles of
     batches merge, and of earlier lines only what tells duplicates is kept. A line is a duplicate where the partition
     already had the same machine, event time and readings, or the same failure event.
 
     Parameters
     ----------
-    batches
-        The partition's objects, in the listing's order; each batch is read once.
+    partitions
+        What is to be mapped.
     spec
         The readings.
-    partition
-        Start of the hour of arrival, UTC.
-    fingerprint
-        Of the inputs, kept in the tile file.
-    """
-    from handler.ordered_lines import SeenLines  # noqa: PLC0415 - numpy takes half as long as Polars
 
-    seen = SeenLines()
+    Yields
+    ------
+    MappedPartition
+        Of each in turn, while the first batches of the next are already being read.
+
+    Raises
+    ------
+    LakeError
+        If the store refuses or does not answer.
+    """
+    parsed = work_ahead(_list_jobs(partitions, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
+    with closing(parsed) as batches:
+        for partition in partitions:
+            yield _map_partition(partition, iter(batches.__next__, None), spec)
+
+
+def _map_partition(partition: RawPartition, batches: "Iterable[_Parsed]", spec: FeatureSpec) -> MappedPartition:
+    from handler.tile_builder import TileBuilder  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    builder = TileBuilder(partition.hour)
     all_failures, all_rejected = [_empty(FAILURE_SCHEMA)], [_empty(REJECTED_SCHEMA)]
-    parts = [_empty(TILE_SCHEMA)]
-    lateness: Counter[int] = Counter()
     objects = lines = unknown_fields = 0
-    for batch, ordered, tiles in _parse_ahead(batches, spec, partition):
+    for batch, summarized in batches:
         all_failures.append(batch.failures)
         all_rejected.append(batch.rejected)
         objects += batch.objects
         lines += batch.lines
         unknown_fields += batch.unknown_fields
-        if ordered is None:
-            continue
-        new = seen.take_new(ordered)
-        lateness.update(_count_lateness(new, partition))
-        parts.append(tiles if new is ordered else summarize_lines(new))
-        if sum(part.height for part in parts[1:]) > _TILES_HELD:
-            parts = [_unite(parts)]
+        if summarized is not None:
+            builder.add(summarized)
     failures, rejected = pl.concat(all_failures), pl.concat(all_rejected)
     first_failures = failures.unique(_FAILURE_KEYS, keep="first")
     reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
     unreadable = reasons.pop(UNREADABLE, 0)
-    manifest = Manifest(fingerprint, dict(sorted(lateness.items())))
-    tiles = _unite(parts)
+    manifest = Manifest(partition.fingerprint, dict(sorted(builder.lateness.items())))
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
-        tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
-        hours = encode_parquet(roll_up_hours(tiles, spec), describe_hours(spec))
+        tile_file = pool.submit(encode_parquet, builder.finish(), manifest.to_metadata())
+        hours = encode_parquet(builder.roll_up(spec), describe_hours(spec))
     return MappedPartition(
+        hour=partition.hour,
         tiles=tile_file.result(),
         hours=hours,
         failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
@@ -192,36 +217,29 @@ def map_partition(
             objects_read=objects - unreadable,
             unreadable=unreadable,
             lines=lines,
-            accepted=lateness.total(),
+            accepted=builder.lateness.total(),
             failures=first_failures.height,
-            duplicates=seen.duplicates + failures.height - first_failures.height,
+            duplicates=builder.duplicates + failures.height - first_failures.height,
             rejected=reasons,
             unknown_fields=unknown_fields,
         ),
     )
 
 
-def _parse_ahead(batches: Iterable[ReadBatch], spec: FeatureSpec, partition: datetime) -> "Iterator[_Parsed]":
-    """Read and parse batches in their order, some in threads of their own while the one before is dealt with."""
-    with ThreadPoolExecutor(_PARSED_AHEAD, thread_name_prefix="parse") as pool:
-        ahead: deque[Future[_Parsed]] = deque()
-        for read in batches:
-            ahead.append(pool.submit(_parse, read, spec, partition))
-            if len(ahead) > _PARSED_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+def _list_jobs(partitions: Iterable[RawPartition], spec: FeatureSpec) -> "Iterator[Callable[[], _Parsed | None]]":
+    """List the jobs of parsing: one a batch, and one that does nothing after each partition."""
+    for partition in partitions:
+        for read in partition.batches:
+            yield partial(_parse, read, spec, partition.hour)
+        yield lambda: None
 
 
 def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "_Parsed":
-    """Read and parse a batch; put its readings in order, if there are any, and summarize them as if all were new."""
-    from handler.ordered_lines import order_lines  # noqa: PLC0415 - numpy takes half as long as Polars
+    """Read and parse a batch, and summarize its readings."""
+    from handler.tile_builder import summarize_batch  # noqa: PLC0415 - with numpy, which takes half as long as Polars
 
     batch = parse_batch(read(), spec, partition)
-    if batch.readings.is_empty():
-        return batch, None, _empty(TILE_SCHEMA)
-    ordered = order_lines(batch.readings, spec)
-    return batch, ordered, summarize_lines(ordered)
+    return batch, summarize_batch(batch.readings)
 
 
 def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -234,19 +252,3 @@ def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = Non
 
 def _empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     return pl.DataFrame(schema=dict(schema))
-
-
-def _unite(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Merge the tiles of batches; those of one batch are left as they are."""
-    filled = [part for part in parts if not part.is_empty()]
-    return merge_tiles(pl.concat(filled), TILE_KEYS) if len(filled) > 1 else (filled or list(parts))[0]
-
-
-def _count_lateness(lines: "OrderedLines", partition: datetime) -> dict[int, int]:
-    """Count lines by lateness: start of the arrival partition less start of the event time's hour, in hours."""
-    import numpy as np  # noqa: PLC0415
-
-    arrival = (partition - datetime.fromtimestamp(0, UTC)) // HOUR
-    hours = arrival - lines.time // (HOUR // MICROSECOND)
-    counted = np.unique(hours.clip(max=MAX_HOURS + 1), return_counts=True)
-    return dict(zip(*(each.tolist() for each in counted), strict=True))

@@ -1,7 +1,8 @@
 """The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → online, training → answer."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,10 +17,11 @@ from handler.memory import give_back
 from handler.online import OnlineResult
 from handler.partition import (
     Manifest,
+    RawPartition,
     failures_key,
     fingerprint_inputs,
     hours_key,
-    map_partition,
+    map_partitions,
     quarantine_key,
     tiles_key,
 )
@@ -117,13 +119,12 @@ def bring_tiles_up_to_date(run: Run, job: Job, accounting: Accounting) -> set[da
     while needed:
         listings, found_strays = job.lake.list_partitions(needed)
         strays |= found_strays
-        tails = job.lake.read_tails(tiles_key(partition) for partition in sorted(needed))
-        for partition, tail in zip(sorted(needed), tails, strict=True):
-            listing = listings[partition]
-            accounting.objects["skipped"] += listing.skipped
-            stored = None if tail is None else Manifest.from_tail(tail)
-            manifest = _update_partition(partition, listing, stored, job, accounting)
-            if manifest is not None and (partition in arrivals or (tail is not None and manifest is not stored)):
+        accounting.objects["skipped"] += sum(listing.skipped for listing in listings.values())
+        stored = _read_manifests(sorted(needed), job)
+        built = _build_partitions(listings, stored, job, accounting)
+        for partition, manifest in (stored | built).items():
+            is_changed = partition in built and partition in stored
+            if manifest is not None and (partition in arrivals or is_changed):
                 event_hours = manifest.event_hours(partition, allowed_lateness=job.allowed_lateness)
                 hours |= list_affected_hours(event_hours, lookback=job.spec.lookback, until=run.end)
         done |= needed
@@ -132,24 +133,39 @@ def bring_tiles_up_to_date(run: Run, job: Job, accounting: Accounting) -> set[da
     return hours
 
 
-def _update_partition(
-    partition: datetime, listing: Listing, stored: Manifest | None, job: Job, accounting: Accounting
-) -> Manifest | None:
-    """Build the partition's files where its listing is not the stored one; return its manifest, if it has one."""
-    fingerprint = fingerprint_inputs(listing, job.spec)
-    if stored is not None and stored.fingerprint == fingerprint:
-        accounting.tiles_reused += 1
-        return stored
-    if stored is None and not listing.objects:
-        return None
-    mapped = map_partition(job.lake.split_batches(listing), job.spec, partition, fingerprint)
-    files = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
-    job.lake.write({name(partition): data for name, data in files.items()})
-    job.lake.write({tiles_key(partition): mapped.tiles})  # last: it says that the others are there
+def _read_manifests(partitions: Sequence[datetime], job: Job) -> dict[datetime, Manifest | None]:
+    """Read what the partitions' tile files say of themselves; None of a file that says nothing, nothing without one."""
+    tails = job.lake.read_tails(tiles_key(partition) for partition in partitions)
+    found = zip(partitions, tails, strict=True)
+    return {partition: Manifest.from_tail(tail) for partition, tail in found if tail is not None}
+
+
+def _build_partitions(
+    listings: Mapping[datetime, Listing],
+    stored: Mapping[datetime, Manifest | None],
+    job: Job,
+    accounting: Accounting,
+) -> dict[datetime, Manifest]:
+    """Build the files of partitions whose listing is not the stored one; return the manifests of these."""
+    stale: list[RawPartition] = []
+    for hour, listing in sorted(listings.items()):
+        fingerprint = fingerprint_inputs(listing, job.spec)
+        manifest = stored.get(hour)
+        if manifest is not None and manifest.fingerprint == fingerprint:
+            accounting.tiles_reused += 1
+        elif hour in stored or listing.objects:
+            stale.append(RawPartition(hour, job.lake.split_batches(listing), fingerprint))
+    built: dict[datetime, Manifest] = {}
+    with closing(map_partitions(stale, job.spec)) as partitions:
+        for mapped in partitions:
+            files = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
+            job.lake.write({name(mapped.hour): data for name, data in files.items()})
+            job.lake.write({tiles_key(mapped.hour): mapped.tiles})  # last: it says that the others are there
+            accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
+            job.report("partition read", {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines})
+            built[mapped.hour] = mapped.manifest
     give_back()
-    accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
-    job.report("partition read", {"partition": format_instant(partition), "lines": mapped.counts.lines})
-    return mapped.manifest
+    return built
 
 
 def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:

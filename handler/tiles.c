@@ -3,12 +3,14 @@
  * Sums are taken in the order and grouping in which numpy's add.reduceat takes them, so the results are those of
  * moments.summarize to the bit, but for the sign of zeros. compiled_tiles.py is the one caller; all memory is its own.
  */
+#include "sums.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { BLOCK = 128, LANES = 8 }; /* numpy's: longer sums are split, shorter ones are added in eight lanes */
+enum { NEARBY = 8 };
 
 /* The columns of tiles; each has room for all there can be. */
 typedef struct {
@@ -30,6 +32,18 @@ typedef struct {
     Tiles tiles;
 } Summarizer;
 
+typedef struct {
+    const int32_t *machines, *ranks; /* of the rows, and where each comes in the order */
+    const int64_t *times;
+    const double *readings; /* row_capacity of the first reading, then of the next */
+    int64_t row_count, row_capacity, reading_count, machine_count;
+    int64_t *ends, *rows; /* a 0 for each machine and one more; room for a number a row */
+    void *spare; /* room for a time or a value a row */
+    int32_t *ordered_machines;
+    int64_t *ordered_times;
+    double *ordered_readings; /* row_count of the first reading, then of the next */
+} Order;
+
 /* ---- Order ---- */
 
 /* Sort row numbers by time, stable; what is in order already is left so. */
@@ -49,52 +63,88 @@ static void sort_rows(int64_t *rows, int64_t count, const int64_t *times, int64_
     memcpy(rows + to, spare + left, (size_t)(half - left) * sizeof *rows);
 }
 
-/* The numbers of rows by machine and time, those of equal ones as they were; ends has a 0 for each machine and one. */
-void order_lines(const int32_t *machines, const int64_t *times, int64_t row_count, int64_t machine_count,
-                 int64_t *ends, int64_t *order, int64_t *spare)
+/* Move a row to before those of later times; false, and nothing is moved, if that is further than `furthest`. */
+static bool move_back(const Order *o, int64_t start, int64_t row, int64_t furthest)
 {
-    for (int64_t row = 0; row < row_count; row++)
-        ends[machines[row] + 1]++;
-    for (int64_t machine = 0; machine < machine_count; machine++)
-        ends[machine + 1] += ends[machine];
-    for (int64_t row = 0; row < row_count; row++) /* each machine's start moves on to its end */
-        order[ends[machines[row]]++] = row;
-    for (int64_t machine = 0, start = 0; machine < machine_count; start = ends[machine++])
-        sort_rows(order + start, ends[machine] - start, times, spare);
+    int64_t *times = o->ordered_times, time = times[row], to = row;
+    while (to > start && times[to - 1] > time)
+        if (row - --to > furthest)
+            return false;
+    for (int64_t at = row; at > to; at--)
+        times[at] = times[at - 1];
+    times[to] = time;
+    for (int64_t reading = 0; reading < o->reading_count; reading++) {
+        double *values = o->ordered_readings + reading * o->row_count, value = values[row];
+        for (int64_t at = row; at > to; at--)
+            values[at] = values[at - 1];
+        values[to] = value;
+    }
+    return true;
+}
+
+/* Bring rows of one machine into the order of their times by merging. */
+static void merge_sort(const Order *o, int64_t start, int64_t count)
+{
+    int64_t *times = o->ordered_times + start, *whole = o->spare;
+    for (int64_t row = 0; row < count; row++)
+        o->rows[row] = row;
+    sort_rows(o->rows, count, times, whole);
+    for (int64_t at = 0; at < count; at++)
+        whole[at] = times[o->rows[at]];
+    memcpy(times, whole, (size_t)count * sizeof *times);
+    for (int64_t reading = 0; reading < o->reading_count; reading++) {
+        double *values = o->ordered_readings + reading * o->row_count + start, *real = o->spare;
+        for (int64_t at = 0; at < count; at++)
+            real[at] = values[o->rows[at]];
+        memcpy(values, real, (size_t)count * sizeof *values);
+    }
+}
+
+/* The same, those of equal times as they are; mostly they are in order but for neighbours. */
+static void order_by_time(const Order *o, int64_t start, int64_t end)
+{
+    for (int64_t row = start + 1; row < end; row++)
+        if (o->ordered_times[row] < o->ordered_times[row - 1] && !move_back(o, start, row, NEARBY)) {
+            merge_sort(o, start, end - start);
+            return;
+        }
+}
+
+/* Write the rows by machine and time; rows of equal ones stay in the order they have. */
+void order_lines(const Order *o)
+{
+    for (int64_t row = 0; row < o->row_count; row++)
+        o->ends[o->ranks[o->machines[row]] + 1]++;
+    for (int64_t machine = 0; machine < o->machine_count; machine++)
+        o->ends[machine + 1] += o->ends[machine];
+    for (int64_t row = 0; row < o->row_count; row++) { /* each machine's start moves on to its end */
+        int64_t at = o->ends[o->ranks[o->machines[row]]]++;
+        o->ordered_times[at] = o->times[row];
+        for (int64_t reading = 0; reading < o->reading_count; reading++)
+            o->ordered_readings[reading * o->row_count + at] = o->readings[reading * o->row_capacity + row];
+    }
+    for (int64_t machine = 0, at = 0; machine < o->machine_count; machine++)
+        while (at < o->ends[machine])
+            o->ordered_machines[at++] = (int32_t)machine;
+    for (int64_t machine = 0, start = 0; machine < o->machine_count; start = o->ends[machine++])
+        order_by_time(o, start, o->ends[machine]);
+}
+
+/* Where the rows of another machine or tile begin, in rows that are in order; return how many segments there are. */
+int64_t split_segments(const int32_t *machines, const int64_t *times, int64_t row_count, int64_t width, int64_t *starts)
+{
+    int64_t count = 0, end = 0;
+    for (int64_t row = 0; row < row_count; row++) {
+        if (row > 0 && machines[row] == machines[row - 1] && times[row] < end)
+            continue;
+        int64_t into = times[row] % width;
+        end = times[row] - (into < 0 ? into + width : into) + width;
+        starts[count++] = row;
+    }
+    return count;
 }
 
 /* ---- Tiles ---- */
-
-static double add_pairwise(const double *values, int64_t count)
-{
-    if (count > BLOCK) {
-        int64_t half = count / 2;
-        half -= half % LANES;
-        return add_pairwise(values, half) + add_pairwise(values + half, count - half);
-    }
-    double sum = 0;
-    int64_t at = 0;
-    if (count >= LANES) {
-        double r[LANES];
-        memcpy(r, values, sizeof r);
-        for (at = LANES; at < count - count % LANES; at += LANES)
-            for (int64_t lane = 0; lane < LANES; lane++)
-                r[lane] += values[at + lane];
-        sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
-    }
-    for (; at < count; at++)
-        sum += values[at];
-    return sum;
-}
-
-static double add(const double *values, int64_t count) { return values[0] + add_pairwise(values + 1, count - 1); }
-
-static double add_products(const double *a, const double *b, int64_t count, double *products)
-{
-    for (int64_t i = 0; i < count; i++)
-        products[i] = a[i] * b[i];
-    return add(products, count);
-}
 
 static double centre(double *positions, int64_t count)
 {

@@ -15,17 +15,13 @@ one-pass parallel computation of covariances and arbitrary-order statistical mom
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
 from handler.spec import FeatureSpec
-from handler.timestamps import INSTANT, MICROSECOND, TILE
+from handler.timestamps import INSTANT
 
-if TYPE_CHECKING:
-    from handler.ordered_lines import OrderedLines
-
-_TILE_MICROSECONDS: Final = TILE // MICROSECOND
 _MERGED: Final = ("n", "first", "last", "cross", "tiles")
 TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
 TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
@@ -81,30 +77,10 @@ def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """
     if readings.is_empty():
         return pl.DataFrame(schema=dict(TILE_SCHEMA))
-    from handler.ordered_lines import order_lines  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+    from handler.ordered_lines import Lines, order_lines  # noqa: PLC0415 - numpy takes half as long as Polars to load
+    from handler.tile_arrays import TileArrays  # noqa: PLC0415
 
-    return summarize_lines(order_lines(readings, spec))
-
-
-def summarize_lines(lines: "OrderedLines") -> pl.DataFrame:
-    """Summarize lines that are in order into tiles, as :func:`build_tiles` does."""
-    if not len(lines):
-        return pl.DataFrame(schema=dict(TILE_SCHEMA))
-    import numpy as np  # noqa: PLC0415
-
-    from handler.compiled_tiles import summarize_segments  # noqa: PLC0415
-    from handler.moments import Segments, mark_changes  # noqa: PLC0415
-
-    segments = Segments.where(mark_changes(lines.machine, lines.time // _TILE_MICROSECONDS))
-    names = sorted(lines.readings)
-    values = np.stack([lines.readings[name] for name in names])
-    columns = dict(summarize_segments(lines.machine, lines.time, values, segments))
-    keys = {
-        "machine_id": lines.machine_ids.gather(columns["machine"]),
-        "reading": pl.Series(names, dtype=pl.String).gather(columns["reading"]),
-        "tile_start": columns["time_min"] // _TILE_MICROSECONDS * _TILE_MICROSECONDS,
-    }
-    return pl.DataFrame({name: (columns | keys)[name] for name in TILE_SCHEMA}).cast(pl.Schema(TILE_SCHEMA))
+    return TileArrays.summarize(order_lines(Lines.from_frame(readings, spec))).to_frame()
 
 
 def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -150,12 +126,12 @@ def merge_moments(rows: pl.DataFrame, by: Sequence[str], *, x: str, y: str) -> p
     if rows.is_empty():
         return rows.select(*by, *names)
     from handler.moments import merge  # noqa: PLC0415 - with numpy, which takes half as long as Polars
-    from handler.ordering import order_rows  # noqa: PLC0415
+    from handler.ordering import order_rows, to_array  # noqa: PLC0415
 
     ordering = order_rows(rows, by)
     if ordering.begins.all():  # nothing to merge
         return rows.select(*by, *names)[ordering.order]
-    columns = {name: rows.get_column(name).to_physical().to_numpy()[ordering.order] for name in names}
+    columns = {name: to_array(rows.get_column(name))[ordering.order] for name in names}
     segments = ordering.segments
     merged = pl.DataFrame(merge(columns, segments, x=x, y=y)).select(names)
     keys = rows.select(by)[ordering.order[segments.starts]]

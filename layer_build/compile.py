@@ -20,7 +20,15 @@ from layer_build.errors import CompileError, LayerBuildError
 from layer_build.target import TARGETS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-SOURCES: Final = ("handler/decoder.c", "handler/tiles.c")
+SOURCES: Final = (
+    "handler/decoder.c",
+    "handler/tiles.c",
+    "handler/merge.c",
+    "handler/json.h",
+    "handler/sums.h",
+    "handler/text.h",
+    "handler/values.h",
+)
 LIBRARY: Final = "handler/libhandler.so"
 _COMPILER: Final = "ziglang"
 _OPTIONS: Final = (
@@ -141,8 +149,9 @@ def _compile(sources: Mapping[str, bytes], triple: str, cache: Path) -> bytes:
         folder = Path(name)
         for path, source in sources.items():
             _replace(folder / path, source)
+        units = [path for path in sources if path.endswith(".c")]
         result = subprocess.run(  # noqa: S603 - our own compiler
-            [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS, "-o", LIBRARY, *sources],
+            [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS, "-o", LIBRARY, *units],
             capture_output=True,
             text=True,
             check=False,

@@ -110,11 +110,12 @@ def use_handler() -> float:
     seconds = time.perf_counter() - start
     from handler.decoder import LeftLine, decode_readings
     from handler.features import feature_schema
-    from handler.lake import Lake, RawContent
+    from handler.lake import Lake
     from handler.online import OnlineResult, to_items
     from handler.pandas_boundary import to_pandas
     from handler.pipeline import Job, run_pipeline
     from handler.plan import plan_run
+    from handler.raw import RawContent
     from handler.spec import FeatureSpec
     from handler.training import read_training
 
@@ -136,7 +137,7 @@ def use_handler() -> float:
         text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
         left: list[LeftLine] = []
         decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, left.extend)
-        _require(decoded.readings.height == 59, f"the handler's library does not load, or leaves {len(left)} lines")
+        _require(len(decoded.lines) == 59, f"the handler's library does not load, or leaves {len(left)} lines")
         (raw / "a.jsonl").write_text(text, encoding="utf-8")
         lake = Lake.open(Path(folder).resolve().as_uri())
         run = plan_run({"as_of": AS_OF.isoformat()}, now=AS_OF, time_window=timedelta(hours=6))

@@ -229,7 +229,13 @@ def environment_without_python() -> dict[str, str]:
 @contextmanager
 def without_compiled_code() -> Iterator[None]:
     """Do as if there were no library."""
-    places = ("decoder._decode_lines", "compiled_tiles._order_lines", "compiled_tiles._summarize_lines")
+    places = (
+        "decoder._decode_lines",
+        "compiled_tiles._order_lines",
+        "compiled_tiles._split_segments",
+        "compiled_tiles._summarize_lines",
+        "compiled_merge._merge_segments",
+    )
     with ExitStack() as stack:
         for place in places:
             stack.enter_context(mock.patch(f"handler.{place}", None))

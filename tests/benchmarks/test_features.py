@@ -100,7 +100,7 @@ def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
     hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
     listings, _ = store.list_partitions(hours)
     parsed = pl.concat(
-        parse_batch(read(), spec, hour).readings.cast({"machine_id": pl.String})
+        parse_batch(read(), spec, hour).readings.to_frame()
         for hour in sorted(hours)
         for read in store.split_batches(listings[hour])
     )

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from handler import compiled_tiles
-from handler.compiled_tiles import find_order, summarize_segments
+from handler.compiled_tiles import split_segments, summarize_segments, take_in_order
 from handler.moments import Floats, Integers, Segments, summarize_readings
+from tests.harness import without_compiled_code
 
 VALUES = st.one_of(
     st.just(float("nan")),
@@ -22,25 +23,53 @@ LENGTHS = (1, 2, 7, 8, 9, 15, 16, 17, 127, 128, 129, 130, 137, 200, 257, 258, 10
 
 def test_library_has_both() -> None:
     assert compiled_tiles._order_lines is not None
+    assert compiled_tiles._split_segments is not None
     assert compiled_tiles._summarize_lines is not None
 
 
-@given(rows=st.lists(st.tuples(st.integers(0, 5), st.integers(-9, 9)), min_size=1, max_size=60))
-def test_order_is_by_machine_and_time_and_stable(rows: list[tuple[int, int]]) -> None:
+def check_order(machines: NDArray[np.int32], times: Integers, ranks: NDArray[np.int32]) -> None:
+    """Check that rows come in order; a reading that counts them tells those of equal times apart."""
+    readings = np.array([np.arange(len(times)), -np.arange(len(times))], np.float64)
+    wider = np.empty((2, len(times) + 3))
+    wider[:, : len(times)] = readings
+    expected = np.lexsort((times, ranks[machines]))
+    for values in (readings, wider[:, : len(times)], readings[::-1][::-1], np.asfortranarray(readings)):
+        ordered_machines, ordered_times, ordered = take_in_order(machines, ranks, times, values)
+        assert np.array_equal(ordered, readings[:, expected])
+        assert np.array_equal(ordered_machines, ranks[machines][expected])
+        assert np.array_equal(ordered_times, times[expected])
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), min_size=1, max_size=60),
+    ranks=st.permutations(range(5)),
+)
+def test_order_is_by_machine_and_time_and_stable(rows: list[tuple[int, int]], ranks: list[int]) -> None:
     machines, times = np.array([row[0] for row in rows], np.int32), np.array([row[1] for row in rows])
-    assert find_order(machines, times, 6).tolist() == sorted(range(len(rows)), key=rows.__getitem__)
+    check_order(machines, times, np.array(ranks, np.int32))
 
 
 @pytest.mark.parametrize("step", [1, -1, 7919])
-def test_long_columns_are_ordered(step: int) -> None:
-    times = np.arange(50_000) * step % 50_021
-    machines = (np.arange(50_000) % 3).astype(np.int32)
-    assert np.array_equal(find_order(machines, times, 3), np.lexsort((times, machines)))
+@pytest.mark.parametrize("jitter", [0, 3, 40])
+def test_long_columns_are_ordered(step: int, jitter: int) -> None:
+    times = np.arange(50_000) * step % 50_021 + np.random.default_rng(1).integers(0, jitter + 1, 50_000)
+    check_order((np.arange(50_000) % 3).astype(np.int32), times, np.array([2, 0, 1], np.int32))
 
 
 def test_arrays_that_are_not_contiguous_are_read_right() -> None:
     pairs = np.array([[3, 9], [1, 9], [2, 9]])
-    assert find_order(np.zeros(6, np.int32)[::2], pairs[:, 0], 1).tolist() == [1, 2, 0]
+    check_order(np.zeros(6, np.int32)[::2], pairs[:, 0], np.zeros(1, np.int32))
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 2), st.integers(-(10**9), 10**9)), min_size=1, max_size=40))
+def test_segments_are_of_one_machine_and_tile(rows: list[tuple[int, int]]) -> None:
+    rows.sort()
+    machines, times = np.array([row[0] for row in rows], np.int32), np.array([row[1] for row in rows])
+    compiled = split_segments(machines, times)
+    with without_compiled_code():
+        plain = split_segments(machines, times)
+    assert compiled.starts.tolist() == plain.starts.tolist()
+    assert compiled.counts.tolist() == plain.counts.tolist()
 
 
 @given(rows=ROWS)

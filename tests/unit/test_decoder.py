@@ -4,7 +4,7 @@ import ctypes
 import mmap
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,9 +19,9 @@ from polars.testing import assert_frame_equal
 
 from handler import decoder
 from handler.decoder import DecodedReadings, LeftLine, decode_readings
-from handler.lake import RawContent
 from handler.native import LIBRARY
 from handler.parse import ParsedBatch, parse_batch
+from handler.raw import RawContent
 from handler.spec import FeatureSpec
 from handler.timestamps import parse_timestamps
 from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
@@ -45,21 +45,23 @@ def one_by_one(contents: Sequence[RawContent], spec: FeatureSpec = SPEC) -> Pars
         return parse_batch(contents, spec, T0)
 
 
+def sorted_readings(batch: ParsedBatch) -> pl.DataFrame:
+    frame = batch.readings.to_frame()
+    return frame.sort(frame.columns)
+
+
 def agree(*lines: bytes) -> list[int]:
     """Check that compiled and plain code make the same of some lines; return the indexes of those that were left."""
     contents = [RawContent("raw/a.jsonl", b"\n".join(lines))]
     compiled, plain = parse_batch(contents, SPEC, T0), one_by_one(contents)
-    order = [pl.col("machine_id").cast(pl.String), *compiled.readings.columns[1:]]
-    assert_frame_equal(
-        compiled.readings.select(order).sort(order), plain.readings.select(order).sort(order), check_exact=True
-    )
+    assert_frame_equal(sorted_readings(compiled), sorted_readings(plain), check_exact=True)
     assert_frame_equal(compiled.failures, plain.failures)
     assert_frame_equal(compiled.rejected, plain.rejected)
     assert (compiled.lines, compiled.unknown_fields) == (plain.lines, plain.unknown_fields)
     decoded, left = decode(*lines)
     assert [raw.raw for raw in left] == [lines[raw.number - 1] for raw in left]
     blank = sum(not raw.strip(b" \t\r") for raw in lines)
-    assert decoded.readings.height + len(left) + blank == len(lines)
+    assert len(decoded.lines) + len(left) + blank == len(lines)
     return [raw.number - 1 for raw in left]
 
 
@@ -172,7 +174,7 @@ def test_unknown_fields_beyond_those_that_can_be_told_apart_are_left_to_be_count
 def test_decimal_is_read_as_the_nearest_double(value: Decimal) -> None:
     decoded, left = decode(GOOD.replace("1.5", f"{value:f}").encode())
     assert left == []
-    assert decoded.readings["vibration_rms"].to_list() == [float(f"{value:f}")]
+    assert decoded.lines.to_frame()["vibration_rms"].to_list() == [float(f"{value:f}")]
 
 
 @settings(max_examples=300)
@@ -186,7 +188,7 @@ def test_number_of_many_digits_is_read_as_the_nearest_double(digits: int, point:
     text = str(digits).rjust(point + 1, "0")
     text = (f"{text[:-point]}.{text[-point:]}" if point else text) + more
     decoded, left = decode(GOOD.replace("1.5", text).encode())
-    assert [float(text)] * (1 - len(left)) == decoded.readings["vibration_rms"].to_list()
+    assert [float(text)] * (1 - len(left)) == decoded.lines.to_frame()["vibration_rms"].to_list()
     assert left == [] or digits > 2**53 or "e" in more
 
 
@@ -206,7 +208,7 @@ def test_timestamps_are_read_as_one_by_one(texts: list[str], ending: str, first:
     decoded, left = decode(*(GOOD.replace(TIME, text).encode() for text in timestamps))
     expected = parse_timestamps(pl.Series(timestamps))
     assert [each.number - 1 for each in left] == expected.is_null().arg_true().to_list()
-    assert decoded.readings["event_time"].to_list() == expected.drop_nulls().to_list()
+    assert decoded.lines.to_frame()["event_time"].to_list() == expected.drop_nulls().to_list()
 
 
 values = st.one_of(
@@ -270,7 +272,7 @@ def test_batch_of_many_objects_keeps_its_lines_apart(monkeypatch: pytest.MonkeyP
         parsed = parse_batch(contents, spec, T0)
         assert parsed.lines == expected.lines == 601 - 12
         assert parsed.unknown_fields == expected.unknown_fields
-        assert_frame_equal(parsed.readings.sort(pl.all()), expected.readings.sort(pl.all()), categorical_as_str=True)
+        assert_frame_equal(sorted_readings(parsed), sorted_readings(expected))
         assert_frame_equal(parsed.failures, expected.failures)
         assert_frame_equal(parsed.rejected, expected.rejected)
         assert parsed.rejected.height == 25
@@ -280,8 +282,54 @@ def test_machines_are_told_apart_however_many_there_are() -> None:
     ids = [f"{k:x}" * (k % 5 + 1) for k in range(3000)]
     decoded, left = decode(*(line(name, at(0), vibration=k) for k, name in enumerate([*ids, *ids[::-1]])))
     assert left == []
-    assert decoded.readings["machine_id"].to_list() == [*ids, *ids[::-1]]
-    assert decoded.readings["machine_id"].dtype == pl.Enum(sorted(set(ids)))
+    assert decoded.lines.to_frame()["machine_id"].to_list() == [*ids, *ids[::-1]]
+    assert decoded.lines.machine_ids == list(dict.fromkeys(ids))
+
+
+def test_arrays_grow_as_they_fill_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_FIRST_ROWS", 1)
+    monkeypatch.setattr(decoder, "_FIRST_MACHINES", 1)
+    lines = [line(f"P{k * k % 101}", at(0, seconds=k), vibration=k) for k in range(500)]
+    decoded, left = decode(*lines[:400], b"oops", *lines[400:])
+    assert [each.number for each in left] == [401]
+    frame = decoded.lines.to_frame()
+    assert frame["machine_id"].to_list() == [f"P{k * k % 101}" for k in range(500)]
+    assert frame["vibration_rms"].to_list() == list(range(500))
+    assert frame["event_time"].to_list() == [at(0, seconds=k) for k in range(500)]
+
+
+shapes = st.lists(
+    st.sampled_from(
+        [
+            ("temperature_celsius", 70.25), ("temperature_celsius", -7), ("vibration_rms", 1.5),
+            ("vibration_rms", None), ("rpm", 1500), ("rpm", -2.5e-7), ("rpm", "fast"), ("rpm", None), ("rpm", [1]),
+            ("note", "a b"), ("note", 'quo"te'), ("note", "ñ🏭"), ("mqtt_topic", "a/b"), ("mqtt_topic", "a\\b"),
+            ("sensor_type", 7), ("ingestion_timestamp", 1760486400), ("codigo_evento", None),
+            ("codigo_evento", "FALHA"),
+        ]
+    ),
+    max_size=5,
+    unique_by=lambda field: field[0],
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(kinds=st.lists(shapes, min_size=1, max_size=12), order=st.lists(st.integers(0, 11), min_size=1, max_size=60))
+def test_lines_that_repeat_the_shape_of_earlier_ones_are_parsed_alike(
+    kinds: list[list[tuple[str, Any]]], order: list[int]
+) -> None:
+    """Whatever the shapes are, and in whatever turn they come: also more of them than are remembered."""
+    raws = []
+    for place, number in enumerate(order):
+        kind = kinds[number % len(kinds)]
+        value = {"machine_id": f"P{place % 3}", "timestamp_utc": stamp(at(0, seconds=place)), **dict(kind)}
+        raws.append(orjson.dumps({name: value[name] for name in sorted(value, key=hash_name(number))}))
+    agree(*raws)
+
+
+def hash_name(number: int) -> Callable[[str], int]:
+    """Put the fields of a kind of line in an order of its own."""
+    return lambda name: sum(map(ord, name)) * (number + 7) % 31
 
 
 def test_latest_instant_is_accepted_and_the_next_is_not() -> None:
@@ -289,7 +337,7 @@ def test_latest_instant_is_accepted_and_the_next_is_not() -> None:
     lines = b"\n".join(line("P1", latest + timedelta(microseconds=k), vibration=1) for k in (-1, 0, 1))
     left: list[LeftLine] = []
     decoded = decode_readings([RawContent("a", lines)], SPEC, latest, left.extend)
-    assert decoded.readings["event_time"].max() == latest
+    assert decoded.lines.to_frame()["event_time"].max() == latest
     assert [each.number for each in left] == [3]
     assert latest == T0 + HOUR + timedelta(minutes=5)
 

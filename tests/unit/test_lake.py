@@ -9,7 +9,8 @@ import pytest
 from obstore.store import MemoryStore
 
 from handler.errors import ConfigurationError, LakeError
-from handler.lake import Lake, Listing, RawContent, RawObject, _split_by_size
+from handler.lake import Lake, Listing, _split_by_size
+from handler.raw import RawContent, RawObject
 from tests.harness import at, write_raw
 
 
@@ -67,7 +68,7 @@ def test_contents_come_in_the_listings_order_in_batches_of_bytes(tmp_path: Path)
         write_raw(tmp_path, at(9), f"{index}.jsonl", b"x" * 10)
     lake = open_lake(tmp_path)
     listing = lake.list_partitions([at(9)])[0][at(9)]
-    batches = [read() for read in lake.split_batches(listing, batch_bytes=25)]
+    batches = [list(read()) for read in lake.split_batches(listing, batch_bytes=25)]
     assert [[content.key[-7:] for content in batch] for batch in batches] == [
         ["0.jsonl", "1.jsonl"],
         ["2.jsonl", "3.jsonl"],
@@ -76,7 +77,7 @@ def test_contents_come_in_the_listings_order_in_batches_of_bytes(tmp_path: Path)
 
 
 def test_object_larger_than_a_batch_is_a_batch_of_its_own() -> None:
-    objects = [RawObject(str(size), size, "") for size in (1, 100, 1, 1)]
+    objects = [RawObject(str(size), size) for size in (1, 100, 1, 1)]
     assert [[item.size for item in batch] for batch in _split_by_size(objects, 10)] == [[1], [100], [1, 1]]
 
 
@@ -90,7 +91,7 @@ def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_
     lake = open_lake(tmp_path)
     listing = lake.list_partitions([at(9)])[0][at(9)]
     next(tmp_path.rglob("gone.jsonl")).unlink()
-    (batch,) = [read() for read in lake.split_batches(listing)]
+    (batch,) = [list(read()) for read in lake.split_batches(listing)]
     assert batch[0] == RawContent(batch[0].key, b"one\ntwo\n")
     assert [content.problem is not None for content in batch] == [False, True, True, True, True]
     assert batch[4].problem == "the object was listed, but is gone"
@@ -132,7 +133,7 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
     with pytest.raises(LakeError, match="the store does not answer; check the network and AWS_ENDPOINT_URL"):
         lake.list_partitions([at(9)])
     with pytest.raises(LakeError, match=r"^lake: could not read raw/x"):
-        [read() for read in lake.split_batches(Listing((RawObject("raw/x", 1, ""),)))]
+        [list(read()) for read in lake.split_batches(Listing((RawObject("raw/x", 1),)))]
 
 
 def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.lake import RawContent
 from handler.parse import REASONS, REJECTED_SCHEMA, ParsedBatch, parse_batch
+from handler.raw import RawContent
 from handler.spec import FeatureSpec
 from handler.timestamps import parse_timestamps
 from tests import reference
@@ -24,7 +24,7 @@ def parse(*lines: bytes) -> ParsedBatch:
 
 def test_accepted_line_keeps_machine_time_and_readings() -> None:
     batch = parse(line("M1", at(0.5), temperature=70.5, vibration=None))
-    assert batch.readings.fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
+    assert batch.readings.to_frame().fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
     assert (batch.lines, batch.failures.height, batch.rejected.height) == (1, 0, 0)
 
 
@@ -75,7 +75,7 @@ def test_accepted_line_keeps_machine_time_and_readings() -> None:
 def test_line_is_rejected_for_the_first_reason_that_holds(reason: str, raw: bytes) -> None:
     batch = parse(raw, GOOD)
     assert batch.rejected["reason"].to_list() == [reason]
-    assert batch.readings.height == 1
+    assert len(batch.readings) == 1
     assert batch.lines == 2
 
 
@@ -102,13 +102,13 @@ def test_every_reason_is_one_of_those_listed_in_order() -> None:
 def test_line_on_the_edge_is_accepted(raw: bytes) -> None:
     batch = parse(raw)
     assert batch.rejected.rows() == []
-    assert batch.readings.height == 1
+    assert len(batch.readings) == 1
 
 
 def test_failure_line_ignores_readings_beside_it() -> None:
     batch = parse(line("M1", at(0.25), codigo_evento="FALHA_VIBRACAO_ELEVADA", temperature="broken"))
     assert batch.failures.rows() == [("M1", at(0.25), "FALHA_VIBRACAO_ELEVADA", "raw/a.jsonl", 1)]
-    assert batch.readings.is_empty()
+    assert len(batch.readings) == 0
 
 
 def test_blank_lines_are_no_lines_but_keep_their_numbers() -> None:
@@ -129,7 +129,7 @@ def test_quarantine_keeps_the_first_4096_bytes_and_shows_what_is_no_text() -> No
 def test_unreadable_object_costs_no_line_of_another() -> None:
     batch = parse_batch([RawContent("raw/a.gz", problem="cut off"), RawContent("raw/b", GOOD)], SPEC, T0)
     assert batch.rejected.rows() == [("raw/a.gz", None, "unreadable_object", "cut off")]
-    assert batch.readings.height == 1
+    assert len(batch.readings) == 1
     assert batch.lines == 1
 
 
@@ -143,7 +143,7 @@ def test_unknown_numeric_fields_are_counted() -> None:
 def test_no_objects_give_empty_frames() -> None:
     batch = parse_batch([], SPEC, T0)
     assert batch.lines == 0
-    assert batch.readings.columns == ["machine_id", "event_time", "temperature_celsius", "vibration_rms"]
+    assert batch.readings.to_frame().columns == ["machine_id", "event_time", "temperature_celsius", "vibration_rms"]
     assert list(batch.rejected.schema) == list(REJECTED_SCHEMA)
 
 
@@ -203,4 +203,6 @@ def test_any_timestamp_is_read_as_the_reference_reads_it(time, digits: str, zone
 
 def test_reading_time_is_cut_to_the_microsecond() -> None:
     text = stamp(T0 + timedelta(minutes=1))[:-1] + "999Z"
-    assert parse(line("M1", text, temperature=1)).readings["event_time"].to_list() == [T0 + timedelta(minutes=1)]
+    assert parse(line("M1", text, temperature=1)).readings.to_frame()["event_time"].to_list() == [
+        T0 + timedelta(minutes=1)
+    ]

@@ -1,6 +1,7 @@
 """Runs on a folder: what is built, reused, refreshed and left alone."""
 
 import gzip
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from handler.lake import Lake, RawContent
-from handler.partition import Manifest, fingerprint_inputs, map_partition
+from handler.errors import LakeError
+from handler.lake import Lake, ReadBatch
+from handler.partition import Manifest, MappedPartition, RawPartition, fingerprint_inputs, map_partitions
+from handler.raw import RawContent
 from handler.spec import FeatureSpec
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
 
@@ -155,11 +158,49 @@ def test_failures_and_quarantine_are_files_of_their_partition(tmp_path: Path) ->
     assert rejected["raw_text"].to_list()[:2] == ["[]", "oops"]
 
 
+def map_partition(batches: Sequence[ReadBatch], fingerprint: str) -> MappedPartition:
+    (mapped,) = map_partitions([RawPartition(T0, batches, fingerprint)], SPEC)
+    return mapped
+
+
+def test_partitions_are_mapped_in_their_order_each_from_its_own_batches() -> None:
+    def read(hour: int, batch: int) -> list[RawContent]:
+        return [RawContent(f"{batch}.jsonl", line("M1", at(hour, seconds=batch), vibration=1) + b"\noops")]
+
+    counts = [0, 9, 1, 0, 3]
+    partitions = [
+        RawPartition(at(hour), [partial(read, hour, batch) for batch in range(count)], str(hour))
+        for hour, count in enumerate(counts)
+    ]
+    mapped = list(map_partitions(partitions, SPEC))
+    assert [each.hour for each in mapped] == [at(hour) for hour in range(5)]
+    assert [each.counts.accepted for each in mapped] == counts
+    assert [each.counts.rejected["not_json"] for each in mapped] == counts
+    assert [each.manifest.fingerprint for each in mapped] == list("01234")
+
+
+def test_error_of_a_store_ends_the_mapping_where_it_is_and_nothing_after_it_is_read() -> None:
+    asked: list[int] = []
+
+    def read(batch: int) -> list[RawContent]:
+        asked.append(batch)
+        if batch == 1:
+            raise LakeError("read it", "no answer")
+        return [RawContent("a.jsonl", line("M1", T0, vibration=1))]
+
+    partitions = [RawPartition(at(hour), [partial(read, hour)], "") for hour in range(100)]
+    mapped = map_partitions(partitions, SPEC)
+    assert next(mapped).hour == T0
+    with pytest.raises(LakeError, match="no answer"):
+        next(mapped)
+    assert max(asked) < 20
+
+
 def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
     lines = [line("M1", at(0, seconds=k * 37 % 4000), vibration=k % 7, temperature=k % 5) for k in range(300)]
     contents = [RawContent(f"{i}.jsonl", b"\n".join(lines[i * 60 : i * 60 + 90])) for i in range(5)]
-    whole = map_partition([lambda: contents], SPEC, T0, "x")
-    parts = map_partition([partial(list, [content]) for content in contents], SPEC, T0, "x")
+    whole = map_partition([lambda: contents], "x")
+    parts = map_partition([partial(list, [content]) for content in contents], "x")
     assert whole.counts == parts.counts
     assert whole.counts.duplicates == 4 * 30
     assert whole.manifest == parts.manifest
@@ -170,19 +211,19 @@ def test_batches_of_a_partition_leave_what_one_batch_leaves() -> None:
 
 def test_batch_of_duplicates_only_adds_to_their_count_alone() -> None:
     content = RawContent("a.jsonl", b"\n".join(steady("M1", 0)))
-    once = map_partition([lambda: [content]], SPEC, T0, "x")
-    again = map_partition([lambda: [content], lambda: [RawContent("b.jsonl", content.data)]], SPEC, T0, "x")
+    once = map_partition([lambda: [content]], "x")
+    again = map_partition([lambda: [content], lambda: [RawContent("b.jsonl", content.data)]], "x")
     assert (again.tiles, again.hours, again.manifest) == (once.tiles, once.hours, once.manifest)
     assert again.counts.accepted == once.counts.accepted == again.counts.duplicates == 6
 
 
 def test_mapping_twice_gives_equal_bytes() -> None:
     contents = [RawContent("a.jsonl", b"\n".join([*steady("M1", 0), b"oops"]))]
-    assert map_partition([lambda: contents], SPEC, T0, "x") == map_partition([lambda: contents], SPEC, T0, "x")
+    assert map_partition([lambda: contents], "x") == map_partition([lambda: contents], "x")
 
 
 def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
-    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], SPEC, T0, "print")
+    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], "print")
     assert Manifest.from_tail(mapped.tiles) == mapped.manifest == Manifest("print", {2: 6})
     assert mapped.manifest.event_hours(T0, allowed_lateness=2 * HOUR) == [at(-2)]
     assert mapped.manifest.event_hours(T0, allowed_lateness=HOUR) == []
@@ -192,7 +233,7 @@ def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
 
 def test_very_late_lines_do_not_swell_the_manifest() -> None:
     lines = [line("M1", T0 - timedelta(hours=400 + k), vibration=1) for k in range(500)]
-    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(lines))]], SPEC, T0, "x")
+    mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(lines))]], "x")
     assert mapped.manifest.lateness == {169: 500}
 
 

@@ -1,0 +1,75 @@
+"""Moments of segments merged by compiled code (merge.c); :func:`handler.moments.merge` does it where there is none."""
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.native import POINTER, address_of, load_function
+
+_WHOLE: Final = ("n", "tiles")
+_ENDS: Final = ("first", "last")
+_MOMENTS: Final = ("x_m2", "x_m3", "x_m4", "y_m2", "cross")
+_SCRATCH: Final = 5
+
+
+class _Axis(ctypes.Structure):
+    _fields_ = (("low", POINTER), ("high", POINTER), ("centre", POINTER), ("is_whole", ctypes.c_bool))
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = (("x", _Axis), ("y", _Axis), *((name, POINTER) for name in (*_WHOLE, *_ENDS, *_MOMENTS)))
+
+
+class _Merger(ctypes.Structure):
+    _fields_ = (
+        ("rows", _Rows),
+        ("starts", POINTER),  # of int64: the segments', and the end of the last
+        ("segment_count", ctypes.c_int64),
+        ("scratch", POINTER),
+        ("longest", ctypes.c_int64),
+        ("merged", _Rows),
+    )
+
+
+_merge_segments: Final = load_function("merge_segments", ctypes.POINTER(_Merger))
+
+
+def is_compiled() -> bool:
+    """Tell whether there is compiled code."""
+    return _merge_segments is not None
+
+
+def merge_segments(
+    rows: Mapping[str, NDArray[Any]], starts: NDArray[np.int64], counts: NDArray[np.int64], *, x: str, y: str
+) -> dict[str, NDArray[Any]]:
+    """Merge the moments of each segment's rows, as :func:`handler.moments.merge` does, to the bit."""
+    rows = {name: np.ascontiguousarray(values) for name, values in rows.items()}
+    merged = {name: np.empty(len(starts), values.dtype) for name, values in rows.items()}
+    ends = np.append(starts, starts[-1] + counts[-1])
+    longest = int(counts.max())
+    scratch = np.empty(_SCRATCH * longest)
+    merger = _Merger(
+        rows=_point_to(rows, x, y),
+        starts=address_of(ends),
+        segment_count=len(starts),
+        scratch=address_of(scratch),
+        longest=longest,
+        merged=_point_to(merged, x, y),
+    )
+    _merge_segments(ctypes.byref(merger))
+    return merged
+
+
+def _point_to(columns: Mapping[str, NDArray[Any]], x: str, y: str) -> _Rows:
+    names = {name: f"{x}{name[1:]}" if name[0] == "x" else f"{y}{name[1:]}" for name in _MOMENTS[:-1]}
+    there = {name: names.get(name, name) for name in (*_WHOLE, *_ENDS, *_MOMENTS)}
+    pointers = {name: address_of(columns[own]) for name, own in there.items() if own in columns}
+    return _Rows(x=_point_to_axis(columns, x), y=_point_to_axis(columns, y), **pointers)
+
+
+def _point_to_axis(columns: Mapping[str, NDArray[Any]], axis: str) -> _Axis:
+    low, high, centre = (columns[f"{axis}_{part}"] for part in ("min", "max", "centre"))
+    return _Axis(address_of(low), address_of(high), address_of(centre), low.dtype == np.int64)

@@ -1,0 +1,254 @@
+"""Raw objects, read a few megabytes at a time while those before are decoded, and cut where lines end."""
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import obstore
+from obstore.exceptions import PreconditionError
+from obstore.store import ObjectStore
+
+from handler.ahead import work_ahead
+from handler.errors import LakeError
+from handler.requests import gather, run, turning_store_errors
+
+PORTION_BYTES: Final = 2 * 2**20
+"""How much is asked for at a time: small objects together, large ones in ranges. It fits into the processor's cache."""
+
+_FILE_PORTION_BYTES: Final = 2**20
+_PORTIONS_AHEAD: Final = 2
+_READERS: Final = 2
+_GONE: Final = "the object was listed, but is gone"
+_STEP: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RawObject:
+    """One raw object as the listing shows it.
+
+    Attributes
+    ----------
+    key, size
+        Its name, and its bytes.
+    e_tag, modified
+        What changes with its content; not every store has the first.
+    """
+
+    key: str
+    size: int
+    e_tag: str | None = None
+    modified: str = ""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the content does."""
+        return self.e_tag or self.modified
+
+
+@dataclass(frozen=True, slots=True)
+class RawContent:
+    """A raw object's bytes, decompressed, or ``problem`` where it cannot be read; if it ``goes_on``, the first part."""
+
+    key: str
+    data: bytes | obstore.Bytes = b""
+    problem: str | None = None
+    goes_on: bool = False
+
+
+class WholeLines(NamedTuple):
+    """Lines of an object: its number, whether they are the first of it, and their bytes."""
+
+    object: int
+    is_first: bool
+    data: bytes | memoryview
+
+
+class _Piece(NamedTuple):
+    """Bytes ``[start, end)`` of an object; all of it where they are None."""
+
+    item: RawObject
+    start: int | None = None
+    end: int | None = None
+
+
+def read_objects(store: ObjectStore, objects: Sequence[RawObject]) -> Iterator[RawContent]:
+    """Read raw objects in their order, large ones in parts; a few portions are on their way while one is dealt with.
+
+    An object that is gone or no gzip is no error of the store: its content says what the problem is.
+
+    Raises
+    ------
+    LakeError
+        If the store refuses or does not answer, or an object changes while its parts are read.
+    """
+    jobs = (partial(_read_portion, store, portion) for portion in _plan_portions(objects))
+    for contents in work_ahead(jobs, threads=_READERS, ahead=_PORTIONS_AHEAD, name="read"):
+        yield from contents
+
+
+def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -> Iterator[RawContent]:
+    """Read raw objects as files of a lake in a folder: as :func:`read_objects`, but by whoever takes them.
+
+    A disk answers at once, so nothing is gained by asking ahead, and much by decoding what the same core just copied.
+
+    Parameters
+    ----------
+    folder, store
+        The same lake; the store knows how names are written that no key can have.
+    objects
+        What to read.
+
+    Raises
+    ------
+    LakeError
+        If a file cannot be read, or became shorter than the listing says.
+    """
+    for item in objects:
+        try:
+            file = (folder / item.key).open("rb", buffering=0)
+        except FileNotFoundError:
+            yield _read_piece(store, _Piece(item))
+            continue
+        except OSError as error:
+            raise LakeError(f"read {item.key}", str(error)) from error
+        with file, turning_store_errors(f"read {item.key}"):
+            if _is_compressed(item):
+                yield _decompress(item.key, file.read())
+                continue
+            for start in range(0, max(item.size, 1), _FILE_PORTION_BYTES):
+                wanted = min(_FILE_PORTION_BYTES, item.size - start)
+                data = file.read(wanted)
+                if len(data) < wanted:
+                    raise LakeError(f"read {item.key}", "it was cut short while it was read; run again")
+                yield RawContent(item.key, data, goes_on=start + wanted < item.size)
+
+
+def _plan_portions(objects: Iterable[RawObject]) -> Iterator[list[_Piece]]:
+    """Put small objects together; each piece of a large one is a portion of its own."""
+    small: list[_Piece] = []
+    size = 0
+    for item in objects:
+        if small and size + item.size > PORTION_BYTES:
+            yield small
+            small, size = [], 0
+        if item.size <= PORTION_BYTES:
+            small.append(_Piece(item))
+            size += item.size
+        else:
+            yield from ([piece] for piece in _split(item))
+    if small:
+        yield small
+
+
+def _split(item: RawObject) -> Iterator[_Piece]:
+    """Split a large object; one that is compressed is of no use in parts."""
+    if _is_compressed(item):
+        yield _Piece(item)
+        return
+    for start in range(0, item.size, PORTION_BYTES):
+        yield _Piece(item, start, min(start + PORTION_BYTES, item.size))
+
+
+def _is_compressed(item: RawObject) -> bool:
+    return item.key.endswith(".gz")
+
+
+def _read_portion(store: ObjectStore, portion: Sequence[_Piece]) -> list[RawContent]:
+    """Read many objects at a time; one piece without a loop, which would cost more than to read it from a disk."""
+    if len(portion) == 1:
+        return [_read_piece(store, portion[0])]
+    return run(gather(lambda piece: _read_small(store, piece.item), portion))
+
+
+def _read_piece(store: ObjectStore, piece: _Piece) -> RawContent:
+    item = piece.item
+    options: obstore.GetOptions = {}
+    if piece.start is not None and piece.end is not None:
+        options["range"] = (piece.start, piece.end)
+        if item.e_tag is not None:
+            options["if_match"] = item.e_tag
+    with turning_store_errors(f"read {item.key}"):
+        try:
+            data = obstore.get(store, item.key, options=options).bytes()
+        except FileNotFoundError:
+            if piece.start:
+                raise LakeError(f"read {item.key}", "it was deleted while it was read; run again") from None
+            return RawContent(item.key, problem=_GONE)
+        except PreconditionError as error:
+            raise LakeError(f"read {item.key}", "it was overwritten while it was read; run again") from error
+    if _is_compressed(item):
+        return _decompress(item.key, data)
+    return RawContent(item.key, data, goes_on=piece.end is not None and piece.end < item.size)
+
+
+async def _read_small(store: ObjectStore, item: RawObject) -> RawContent:
+    with turning_store_errors(f"read {item.key}"):
+        try:
+            response = await obstore.get_async(store, item.key)
+            data = await response.bytes_async()
+        except FileNotFoundError:
+            return RawContent(item.key, problem=_GONE)
+    return await asyncio.to_thread(_decompress, item.key, data) if _is_compressed(item) else RawContent(item.key, data)
+
+
+def _decompress(key: str, data: bytes | obstore.Bytes) -> RawContent:
+    try:
+        return RawContent(key, gzip.decompress(data))
+    except (EOFError, OSError, zlib.error) as error:
+        return RawContent(key, problem=f"not readable as gzip: {error}")
+
+
+def cut_lines(contents: Iterable[RawContent]) -> Iterator[WholeLines]:
+    r"""Cut the parts of objects where lines end; a line that two parts share comes between them.
+
+    Examples
+    --------
+    >>> parts = [RawContent("a", b"one\ntw", goes_on=True), RawContent("a", b"o\nthree"), RawContent("b", b"four")]
+    >>> [(lines.object, lines.is_first, bytes(lines.data)) for lines in cut_lines(parts)]
+    [(0, True, b'one\n'), (0, False, b'two\n'), (0, False, b'three'), (1, True, b'four')]
+    """
+    number, is_first, goes_on = -1, True, False
+    rest = bytearray()  # a line whose end has not come yet
+    for content in contents:
+        if not goes_on:
+            number, is_first = number + 1, True
+        goes_on = content.goes_on
+        data = memoryview(content.data)
+        if rest:
+            end = _find_line_end(data)
+            rest += data[:end]
+            data = data[end:]
+            if goes_on and not rest.endswith(b"\n"):
+                continue
+            yield WholeLines(number, is_first, bytes(rest))
+            is_first = False
+            rest.clear()
+        end = _find_last_line_end(data) if goes_on else len(data)
+        rest += data[end:]
+        if end:
+            yield WholeLines(number, is_first, data[:end])
+            is_first = False
+
+
+def _find_line_end(data: memoryview) -> int:
+    """Find where the first line ends, its line feed included."""
+    for start in range(0, len(data), _STEP):
+        found = bytes(data[start : start + _STEP]).find(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return len(data)
+
+
+def _find_last_line_end(data: memoryview) -> int:
+    """Find where the last line that has a line feed ends; 0 where there is none."""
+    for end in range(len(data), 0, -_STEP):
+        start = max(end - _STEP, 0)
+        found = bytes(data[start:end]).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return 0
