@@ -56,7 +56,7 @@ deploy: $(READY) $(NODE_MODULES)  ## Deploy with the cdktf command line (needs N
 cost: $(READY)  ## Work out what a deployment costs, into docs/deploy.md
 	@$(BIN)/python scripts/cost.py
 
-bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (some 7 minutes; ARGS="--lines 5000000")
+bench: $(READY)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
 check: $(READY)  ## Lint, formatting and types

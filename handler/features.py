@@ -111,7 +111,10 @@ def compute_features(
     instants = sorted(instants)
     whole, machine_ids = number_machines(whole)
     tiles = tiles.cast({"machine_id": pl.Enum(machine_ids)})
-    by_hour, by_tile = split_hours(whole, spec), split_tiles(TileArrays.from_frame(tiles, spec.reading_names), spec)
+    by_hour = split_hours(whole, spec)
+    by_tile = {names: series.take([]) for names, series in by_hour.items()}
+    if not tiles.is_empty():
+        by_tile = split_tiles(TileArrays.from_frame(tiles, spec.reading_names), spec)
     windows = {
         names: _merge_windows(series, by_tile[names], instants, len(machine_ids), spec)
         for names, series in by_hour.items()

@@ -23,7 +23,7 @@ Names = tuple[str, ...]
 """Names a series: one reading, or the two of a pair."""
 
 HOUR_WIDTH: Final = HOUR // MICROSECOND
-HOURS_FORMAT: Final = 1
+HOURS_FORMAT: Final = 2
 """Counted up whenever equal tiles would give other hours; those of another format are not read."""
 
 HOUR_SCHEMA: Final[Mapping[str, pl.DataType]] = {
@@ -48,16 +48,22 @@ _AXES: Final = (("value_", "x_"), ("time_", "y_"))
 _TIMES: Final = ("y_min", "y_max")
 _ENDS: Final = ("first", "last")
 _DOCUMENT: Final = "hours"
+_ROWS: Final = "rows"
 
 
-def describe_hours(spec: FeatureSpec) -> dict[str, str]:
-    """Say what an hour file holds, as Parquet key-value metadata: hours of other pairs are of no use."""
-    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": [_label(names) for names in list_series(spec)]})}
+def describe_hours(hours: pl.DataFrame, spec: FeatureSpec) -> dict[str, str]:
+    """Say what an hour file holds, as Parquet key-value metadata."""
+    return {_DOCUMENT: _name_kind(spec), _ROWS: str(hours.height)}
 
 
-def is_described(metadata: Mapping[str, str], spec: FeatureSpec) -> bool:
-    """Tell whether a file with this metadata holds the hours of a spec."""
-    return metadata.get(_DOCUMENT) == describe_hours(spec)[_DOCUMENT]
+def count_described(metadata: Mapping[str, str], spec: FeatureSpec) -> int | None:
+    """Count the rows of a file with this metadata; None where they are not the hours of the spec."""
+    return int(metadata[_ROWS]) if metadata.get(_DOCUMENT) == _name_kind(spec) else None
+
+
+def _name_kind(spec: FeatureSpec) -> str:
+    """Name what hours are of: those of other pairs are of no use."""
+    return json.dumps({"format": HOURS_FORMAT, "series": [_label(names) for names in list_series(spec)]})
 
 
 def list_series(spec: FeatureSpec) -> list[Names]:
@@ -97,6 +103,7 @@ def roll_up_arrays(tiles: "TileArrays", spec: FeatureSpec) -> pl.DataFrame:
     """Merge tiles into hours, as :func:`roll_up_hours` does; there is at least one."""
     import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
 
+    from handler.compiled_merge import take_rows  # noqa: PLC0415
     from handler.ordering import order_numbers  # noqa: PLC0415
 
     labels = sorted(map(_label, list_series(spec)))
@@ -110,7 +117,7 @@ def roll_up_arrays(tiles: "TileArrays", spec: FeatureSpec) -> pl.DataFrame:
         parts.append(columns | dict(zip(_HOUR_NUMBERS, keys, strict=True)))
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = order_numbers([rows[name] for name in _HOUR_NUMBERS]).order
-    rows = {name: values[order] for name, values in rows.items()}
+    rows = take_rows(rows, order)
     texts = {
         "machine_id": pl.Series(tiles.machine_ids, dtype=pl.String).gather(rows["machine"]),
         "series": pl.Series(labels, dtype=pl.String).gather(rows["label"]),
@@ -146,14 +153,15 @@ def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summarie
     """Split hours (columns of ``HOUR_SCHEMA``, machines as an Enum) into series; places are starts of hours."""
     import numpy as np  # noqa: PLC0415
 
+    from handler.compiled_merge import take_rows  # noqa: PLC0415
     from handler.ordering import order_rows, to_array  # noqa: PLC0415
     from handler.windows import Summaries  # noqa: PLC0415
 
     labels = [_label(names) for names in list_series(spec)]
     hours = hours.with_columns(pl.col("series").cast(pl.Enum(labels)))
     order = order_rows(hours, _HOUR_KEYS).order
-    columns = {name: to_array(hours.get_column(name))[order] for name in HOUR_SCHEMA}
-    number, machine, start = (columns.pop(key).astype(np.int64) for key in _HOUR_KEYS)
+    columns = take_rows({name: to_array(hours.get_column(name)) for name in HOUR_SCHEMA}, order)
+    number, machine, start = (columns.pop(key) for key in _HOUR_KEYS)
     ends = np.searchsorted(number, np.arange(len(labels)), side="right")
     series: dict[Names, Summaries] = {}
     for names, (begin, end) in zip(list_series(spec), pairwise([0, *ends]), strict=True):

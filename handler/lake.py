@@ -1,8 +1,9 @@
 """The lake: listing and reading raw partitions, reading and writing processed files, over any object store."""
 
 import hashlib
+import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -75,7 +76,7 @@ class Lake:
     store
         Any obstore store, rooted at the lake.
     folder
-        Where it is on this machine, if it is: raw objects are then read as files, which is faster.
+        Where it is on this machine, if it is: objects are then read as files, and nothing is asked for ahead.
     """
 
     def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
@@ -164,23 +165,37 @@ class Lake:
         depth = folder.count("/")
         with turning_store_errors(f"list {folder}/"):
             try:
-                level = await obstore.list_with_delimiter_async(self._store, folder)
+                level = await self._list_with_delimiter(folder)
             except InvalidPathError:
                 return None, 1
             prefixes = list(level["common_prefixes"])
             strays = len(level["objects"])
             for prefix in prefixes:
                 if not re.fullmatch(_LEVELS[depth], prefix.rsplit("/", 1)[-1]):
-                    async for page in obstore.list(self._store, prefix, chunk_size=_LIST_PAGE):
+                    async for page in self._list_pages(prefix):
                         strays += len(page)
                         break
         return prefixes, strays
+
+    async def _list_with_delimiter(self, folder: str) -> "obstore.ListResult[Sequence[obstore.ObjectMeta]]":
+        if self._folder is not None:  # a disk answers at once: a hop to another thread would take longer
+            return obstore.list_with_delimiter(self._store, folder)
+        return await obstore.list_with_delimiter_async(self._store, folder)
+
+    async def _list_pages(self, folder: str) -> AsyncIterator[Sequence["obstore.ObjectMeta"]]:
+        pages = obstore.list(self._store, folder, chunk_size=_LIST_PAGE)
+        if self._folder is not None:
+            for page in pages:
+                yield page
+        else:
+            async for page in pages:
+                yield page
 
     async def _list_partition(self, folder: str) -> Listing:
         objects: list[RawObject] = []
         skipped = 0
         with turning_store_errors(f"list {folder}/"):
-            async for page in obstore.list(self._store, folder, chunk_size=_LIST_PAGE):
+            async for page in self._list_pages(folder):
                 for meta in page:
                     if _RAW_OBJECT.fullmatch(meta["path"][len(folder) + 1 :]):
                         modified = meta["last_modified"].isoformat()
@@ -220,6 +235,8 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
+        if self._folder is not None:
+            return [_read_file(self._folder / key) for key in keys]
         return run(self._read_existing(self._get, list(keys)))
 
     def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
@@ -230,6 +247,8 @@ class Lake:
         LakeError
             If the store refuses or does not answer.
         """
+        if self._folder is not None:
+            return [_read_file(self._folder / key, most=_TAIL_BYTES) for key in keys]
         return run(self._read_existing(self._get_tail, list(keys)))
 
     async def _read_existing(
@@ -249,8 +268,7 @@ class Lake:
 
     async def _list_keys(self, folder: str) -> list[str]:
         with turning_store_errors(f"list {folder}/"):
-            pages = obstore.list(self._store, folder, chunk_size=_LIST_PAGE)
-            return [meta["path"] async for page in pages for meta in page]
+            return [meta["path"] async for page in self._list_pages(folder) for meta in page]
 
     async def _get(self, key: str) -> bytes | None:
         with turning_store_errors(f"read {key}"):
@@ -281,7 +299,22 @@ class Lake:
     async def _put(self, file: tuple[str, bytes]) -> None:
         key, data = file
         with turning_store_errors(f"write {key}"):
-            await obstore.put_async(self._store, key, data)
+            if self._folder is not None:
+                obstore.put(self._store, key, data)
+            else:
+                await obstore.put_async(self._store, key, data)
+
+
+def _read_file(path: Path, *, most: int | None = None) -> bytes | None:
+    """Read a file, or the last bytes of it; None where there is none."""
+    with turning_store_errors(f"read {path}"):
+        try:
+            with path.open("rb", buffering=0) as file:
+                if most is not None:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+                return file.read()
+        except FileNotFoundError:
+            return None
 
 
 def _split_by_size(objects: Sequence[RawObject], batch_bytes: int) -> Iterator[list[RawObject]]:

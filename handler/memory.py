@@ -4,7 +4,7 @@ glibc, which numpy and Python use, gives each thread an arena of its own and ret
 end: batches that are parsed in threads leave holes everywhere. And it returns the end as soon as some megabytes of it
 are free, so that buffers that come and go are given clean pages by the kernel each time, a third of all processor
 time once. Polars brings jemalloc, which is set to return lazily. With one arena, whose end may be free for 64 MiB and
-is trimmed once raw lines are done with, and a second's wait for jemalloc, a run peaks where its first partition did
+is trimmed after many partitions, and a second's wait for jemalloc, a run peaks where its first partitions did
 (docs/adr/0020). Where there is another allocator, or the user has set it himself, nothing happens here.
 """
 

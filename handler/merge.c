@@ -180,3 +180,12 @@ void merge_segments(const Merger *m)
             merge_rows(m, start, count, at);
     }
 }
+
+/* Take some rows of columns whose values are of 8 bytes each, into columns of the same. */
+void take_rows(const uint64_t *const *columns, uint64_t *const *taken, int64_t column_count, const int64_t *rows,
+               int64_t row_count)
+{
+    for (int64_t column = 0; column < column_count; column++)
+        for (int64_t at = 0; at < row_count; at++)
+            taken[column][at] = columns[column][rows[at]];
+}

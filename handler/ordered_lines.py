@@ -135,6 +135,12 @@ class SeenLines:
             self._compared.append(0)
         return lines
 
+    def forget(self) -> None:
+        """Let go of the lines of earlier batches, of which none is asked for any more."""
+        self._earlier.clear()
+        self._compared.clear()
+        self._runs.clear()
+
     def _hash_often_compared(self) -> None:
         kept = [compared < len(lines) for lines, compared in zip(self._earlier, self._compared, strict=True)]
         for lines, is_kept in zip(self._earlier, kept, strict=True):

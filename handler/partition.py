@@ -3,13 +3,14 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from itertools import tee
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import polars as pl
 
@@ -29,7 +30,7 @@ TILE_FORMAT: Final = 3
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
 _PARSERS: Final = 2
-_PARSED_AHEAD: Final = 6
+_PARSED_AHEAD: Final = 4
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
@@ -154,7 +155,7 @@ class RawPartition:
     fingerprint: str
 
 
-def map_partitions(partitions: Sequence[RawPartition], spec: FeatureSpec) -> Generator[MappedPartition, None, None]:
+def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Generator[MappedPartition, None, None]:
     """Turn raw partitions, one after the other, into their processed files.
 
     Few batches of lines are in memory at a time, some read and parsed while the one before is dealt with; the tiles of
@@ -164,7 +165,7 @@ def map_partitions(partitions: Sequence[RawPartition], spec: FeatureSpec) -> Gen
     Parameters
     ----------
     partitions
-        What is to be mapped.
+        What is to be mapped; each is asked for while the one before is read.
     spec
         The readings.
 
@@ -178,9 +179,10 @@ def map_partitions(partitions: Sequence[RawPartition], spec: FeatureSpec) -> Gen
     LakeError
         If the store refuses or does not answer.
     """
-    parsed = work_ahead(_list_jobs(partitions, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
+    to_parse, to_map = tee(partitions)
+    parsed = work_ahead(_list_jobs(to_parse, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
     with closing(parsed) as batches:
-        for partition in partitions:
+        for partition in to_map:
             yield _map_partition(partition, iter(batches.__next__, None), spec)
 
 
@@ -203,13 +205,15 @@ def _map_partition(partition: RawPartition, batches: "Iterable[_Parsed]", spec: 
     reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
     unreadable = reasons.pop(UNREADABLE, 0)
     manifest = Manifest(partition.fingerprint, dict(sorted(builder.lateness.items())))
+    tiles = builder.finish()
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
-        tile_file = pool.submit(encode_parquet, builder.finish(), manifest.to_metadata())
-        hours = encode_parquet(builder.roll_up(spec), describe_hours(spec))
+        tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
+        hours = builder.roll_up(spec)
+        hour_file = encode_parquet(hours, describe_hours(hours, spec), compression="lz4")
     return MappedPartition(
         hour=partition.hour,
         tiles=tile_file.result(),
-        hours=hours,
+        hours=hour_file,
         failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
         rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
         manifest=manifest,
@@ -242,11 +246,13 @@ def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "_Parsed"
     return batch, summarize_batch(batch.readings)
 
 
-def encode_parquet(frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Write a frame as Parquet, zstd; equal frames give equal bytes."""
+def encode_parquet(
+    frame: pl.DataFrame, metadata: Mapping[str, str] | None = None, *, compression: Literal["zstd", "lz4"] = "zstd"
+) -> bytes:
+    """Write a frame as Parquet; equal frames give equal bytes. What each run reads again is better off with lz4."""
     buffer = io.BytesIO()
     group = max(_SMALLEST_ROW_GROUP, -(-frame.height // _MOST_ROW_GROUPS))
-    frame.write_parquet(buffer, compression="zstd", row_group_size=group, metadata=dict(metadata or {}))
+    frame.write_parquet(buffer, compression=compression, row_group_size=group, metadata=dict(metadata or {}))
     return buffer.getvalue()
 
 

@@ -1,9 +1,9 @@
 """The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → online, training → answer."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import polars as pl
 from handler.answer import Accounting
 from handler.features import compute_features, row_schema
 from handler.history import History
-from handler.lake import Lake, Listing
+from handler.lake import Lake
 from handler.memory import give_back
 from handler.online import OnlineResult
 from handler.partition import (
@@ -36,6 +36,9 @@ from handler.plan import (
 from handler.spec import FeatureSpec
 from handler.timestamps import format_instant
 from handler.training import write_training_hours
+
+_FEW_PARTITIONS: Final = 6
+"""After so many the memory is kept for the next ones, of this run or another: clean pages would cost a tenth of it."""
 
 BLOCK: Final = timedelta(hours=24)
 """How much of the training set is computed from tiles in memory at a time."""
@@ -113,48 +116,64 @@ def bring_tiles_up_to_date(run: Run, job: Job, accounting: Accounting) -> set[da
     """
     arrivals = set(list_arrivals(run))
     hours = set(list_training_hours(run))
-    done: set[datetime] = set()
+    survey = _Survey(job, accounting)
     needed = arrivals | _contributors(hours | {run.as_of}, job)
-    strays: dict[str, int] = {}
     while needed:
-        listings, found_strays = job.lake.list_partitions(needed)
-        strays |= found_strays
-        accounting.objects["skipped"] += sum(listing.skipped for listing in listings.values())
-        stored = _read_manifests(sorted(needed), job)
-        built = _build_partitions(listings, stored, job, accounting)
-        for partition, manifest in (stored | built).items():
-            is_changed = partition in built and partition in stored
+        manifests = _build_partitions(survey.find_stale([needed & arrivals, needed - arrivals]), job, accounting)
+        for partition, manifest in (survey.stored | manifests).items():
+            is_changed = partition in manifests and partition in survey.stored
             if manifest is not None and (partition in arrivals or is_changed):
                 event_hours = manifest.event_hours(partition, allowed_lateness=job.allowed_lateness)
                 hours |= list_affected_hours(event_hours, lookback=job.spec.lookback, until=run.end)
-        done |= needed
-        needed = _contributors(hours, job) - done
-    accounting.objects["skipped"] += sum(strays.values())
+        needed = _contributors(hours, job) - survey.done
+    accounting.objects["skipped"] += sum(survey.strays.values())
     return hours
 
 
-def _read_manifests(partitions: Sequence[datetime], job: Job) -> dict[datetime, Manifest | None]:
-    """Read what the partitions' tile files say of themselves; None of a file that says nothing, nothing without one."""
-    tails = job.lake.read_tails(tiles_key(partition) for partition in partitions)
-    found = zip(partitions, tails, strict=True)
-    return {partition: Manifest.from_tail(tail) for partition, tail in found if tail is not None}
+@dataclass(slots=True)
+class _Survey:
+    """What is known of the partitions that were looked at.
+
+    Attributes
+    ----------
+    stored
+        What their tile files say of themselves: None of a file that says nothing; nothing where there is no file.
+    strays
+        Objects that lie above the partitions, by folder.
+    done
+        All that were looked at.
+    """
+
+    job: Job
+    accounting: Accounting
+    stored: dict[datetime, Manifest | None] = field(default_factory=dict)
+    strays: dict[str, int] = field(default_factory=dict)
+    done: set[datetime] = field(default_factory=set)
+
+    def find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
+        """Give the partitions whose listing is not the stored one; a group is looked at when its turn comes."""
+        for group in filter(None, groups):
+            listings, strays = self.job.lake.list_partitions(group)
+            self.strays |= strays
+            self.done |= listings.keys()
+            self.stored |= self._read_manifests(sorted(listings))
+            for hour, listing in sorted(listings.items()):
+                self.accounting.objects["skipped"] += listing.skipped
+                fingerprint = fingerprint_inputs(listing, self.job.spec)
+                manifest = self.stored.get(hour)
+                if manifest is not None and manifest.fingerprint == fingerprint:
+                    self.accounting.tiles_reused += 1
+                elif hour in self.stored or listing.objects:
+                    yield RawPartition(hour, self.job.lake.split_batches(listing), fingerprint)
+
+    def _read_manifests(self, partitions: Sequence[datetime]) -> dict[datetime, Manifest | None]:
+        tails = self.job.lake.read_tails(tiles_key(partition) for partition in partitions)
+        found = zip(partitions, tails, strict=True)
+        return {partition: Manifest.from_tail(tail) for partition, tail in found if tail is not None}
 
 
-def _build_partitions(
-    listings: Mapping[datetime, Listing],
-    stored: Mapping[datetime, Manifest | None],
-    job: Job,
-    accounting: Accounting,
-) -> dict[datetime, Manifest]:
-    """Build the files of partitions whose listing is not the stored one; return the manifests of these."""
-    stale: list[RawPartition] = []
-    for hour, listing in sorted(listings.items()):
-        fingerprint = fingerprint_inputs(listing, job.spec)
-        manifest = stored.get(hour)
-        if manifest is not None and manifest.fingerprint == fingerprint:
-            accounting.tiles_reused += 1
-        elif hour in stored or listing.objects:
-            stale.append(RawPartition(hour, job.lake.split_batches(listing), fingerprint))
+def _build_partitions(stale: Iterable[RawPartition], job: Job, accounting: Accounting) -> dict[datetime, Manifest]:
+    """Build the files of partitions, and return their manifests."""
     built: dict[datetime, Manifest] = {}
     with closing(map_partitions(stale, job.spec)) as partitions:
         for mapped in partitions:
@@ -164,7 +183,8 @@ def _build_partitions(
             accounting.add_partition(mapped, allowed_lateness=job.allowed_lateness)
             job.report("partition read", {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines})
             built[mapped.hour] = mapped.manifest
-    give_back()
+    if len(built) > _FEW_PARTITIONS:
+        give_back()
     return built
 
 

@@ -18,9 +18,8 @@ from handler.errors import LakeError
 from handler.requests import gather, run, turning_store_errors
 
 PORTION_BYTES: Final = 2 * 2**20
-"""How much is asked for at a time: small objects together, large ones in ranges. It fits into the processor's cache."""
+"""How much is read at a time: small objects together, large ones in parts. It stays in the processor's cache."""
 
-_FILE_PORTION_BYTES: Final = 2**20
 _PORTIONS_AHEAD: Final = 2
 _READERS: Final = 2
 _GONE: Final = "the object was listed, but is gone"
@@ -120,8 +119,8 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
             if _is_compressed(item):
                 yield _decompress(item.key, file.read())
                 continue
-            for start in range(0, max(item.size, 1), _FILE_PORTION_BYTES):
-                wanted = min(_FILE_PORTION_BYTES, item.size - start)
+            for start in range(0, max(item.size, 1), PORTION_BYTES):
+                wanted = min(PORTION_BYTES, item.size - start)
                 data = file.read(wanted)
                 if len(data) < wanted:
                     raise LakeError(f"read {item.key}", "it was cut short while it was read; run again")

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from handler.compiled_merge import take_rows
 from handler.compiled_tiles import summarize_segments
 from handler.moments import Integers, merge
 from handler.ordered_lines import OrderedLines
@@ -87,8 +88,6 @@ def unite(parts: Sequence[TileArrays]) -> TileArrays:
     reading, start = (np.concatenate([getattr(part, name) for part in parts]) for name in ("reading", "start"))
     ordering = order_numbers([machine, reading, start])
     first = ordering.order[ordering.begins]
-    columns = {
-        name: np.concatenate([part.columns[name] for part in parts])[ordering.order] for name in parts[0].columns
-    }
-    merged = merge(columns, ordering.segments, x="value", y="time")
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    merged = merge(take_rows(columns, ordering.order), ordering.segments, x="value", y="time")
     return TileArrays(machine_ids, parts[0].readings, machine[first], reading[first], start[first], merged)

@@ -77,6 +77,7 @@ class TileBuilder:
 
     def finish(self) -> pl.DataFrame:
         """Give the tiles: columns of ``TILE_SCHEMA``, sorted by machine, reading and start."""
+        self._seen.forget()
         if not self._parts:
             return pl.DataFrame(schema=dict(TILE_SCHEMA))
         self._parts = [unite(self._parts)]

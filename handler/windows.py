@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.compiled_merge import take_rows
 from handler.moments import Columns, Floats, Integers, Segments, mark_changes, merge
 
 
@@ -31,10 +32,10 @@ class Summaries:
     def __len__(self) -> int:
         return len(self.group)
 
-    def take(self, rows: NDArray[np.bool_] | Integers) -> Self:
+    def take(self, rows: NDArray[np.bool_] | Integers | Sequence[int]) -> Self:
         """Keep some of the rows, or put them in an order."""
-        columns = {name: values[rows] for name, values in self.columns.items()}
-        return type(self)(self.group[rows], self.place[rows], columns)
+        taken = take_rows({"group": self.group, "place": self.place, **self.columns}, rows)
+        return type(self)(taken.pop("group"), taken.pop("place"), taken)
 
     def merge_at(self, place: Integers) -> Self:
         """Move the rows to other places, in the same order, and merge those of a group that come together."""
@@ -60,7 +61,8 @@ class Summaries:
         The windows end together, so each is the next shorter one and a ring around it: every row is merged into its
         ring once, and the rings are merged into windows.
         """
-        seen = self.take((self.place < as_of) & (self.place >= as_of - lengths[-1]))
+        is_seen = (self.place < as_of) & (self.place >= as_of - lengths[-1])
+        seen = self if is_seen.all() else self.take(is_seen)
         rings = seen.merge_at(np.searchsorted(lengths, as_of - seen.place))
         for index in range(len(lengths)):
             ring = rings.take(rings.place <= index)

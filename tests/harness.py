@@ -235,6 +235,7 @@ def without_compiled_code() -> Iterator[None]:
         "compiled_tiles._split_segments",
         "compiled_tiles._summarize_lines",
         "compiled_merge._merge_segments",
+        "compiled_merge._take_rows",
     )
     with ExitStack() as stack:
         for place in places:

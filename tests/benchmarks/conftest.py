@@ -18,9 +18,12 @@ _FIGURES = pytest.StashKey["Collected"]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sizes of the benchmarks")
     group.addoption("--lines", type=int, default=1_000_000, help="raw lines (default: 1,000,000)")
+    group.addoption(
+        "--more-lines", type=int, default=5_000_000, help="raw lines of a larger lake; 0 for none (default: 5,000,000)"
+    )
     group.addoption("--machines", type=int, default=1000, help="machines that send them (default: 1,000)")
     group.addoption("--history-machines", type=int, default=1000, help="of the lake of 30 hours (default: 1,000)")
-    group.addoption("--rounds", type=int, default=3, help="runs of each side (default: 3)")
+    group.addoption("--rounds", type=int, default=5, help="runs of each side, 3 at most of what is long (default: 5)")
     group.addoption(
         "--growth", type=int, default=20, help="how many times the lines memory is measured on (default: 20)"
     )
@@ -32,6 +35,7 @@ class Sizes:
     """How much is measured; the defaults are those of a run that only shows that everything works."""
 
     lines: int = 4000
+    more_lines: int = 8000
     lines_a_file: int = 1000
     machines: int = 10
     history_machines: int = 2
@@ -42,6 +46,11 @@ class Sizes:
     one_by_one: int = 20
     rounds: int = 1
     starts: int = 1
+
+    @property
+    def few_rounds(self) -> int:
+        """How often what takes long is run."""
+        return min(self.rounds, 3)
 
 
 @dataclass(slots=True)
@@ -62,6 +71,7 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         return Sizes()
     return Sizes(
         lines=options.lines,
+        more_lines=options.more_lines,
         lines_a_file=100_000,
         machines=options.machines,
         history_machines=options.history_machines,
@@ -71,7 +81,7 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         items=10_000,
         one_by_one=300,
         rounds=options.rounds,
-        starts=3 * options.rounds,
+        starts=2 * options.rounds,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from obstore.store import LocalStore
 
 from handler.lake import Lake
 from handler.online import OnlineResult
@@ -30,6 +31,8 @@ class HandlerRun:
         Whose features are computed.
     time_window
         The span; with one hour, of all that lies in the lake only the rows of ``as_of`` are computed.
+    is_store
+        Whether to go by the object store's interface, as in S3, though the lake is in a folder.
     answer, rows
         What the last run returned, and the rows it would have put into the table.
     """
@@ -37,13 +40,14 @@ class HandlerRun:
     root: Path
     as_of: datetime
     time_window: timedelta = HOUR
+    is_store: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
     rows: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def run(self) -> None:
         """Do it."""
         job = Job(
-            lake=Lake.open(self.root.resolve().as_uri()),
+            lake=Lake(LocalStore(self.root)) if self.is_store else Lake.open(self.root.resolve().as_uri()),
             write_online=self._keep,
             spec=FeatureSpec.load(),
             allowed_lateness=24 * HOUR,

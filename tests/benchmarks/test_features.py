@@ -1,11 +1,13 @@
 """Raw lines to features, against every other way a user would do it; and what bad lines cost."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
 import polars as pl
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from handler.features import compute_features, unite_tiles
@@ -16,7 +18,7 @@ from handler.spec import FeatureSpec
 from handler.tiles import build_tiles
 from handler.timestamps import HOUR
 from tests.benchmarks.conftest import Collected, Sizes
-from tests.benchmarks.figures import Contestant, Figure, at_least, describe, run_race
+from tests.benchmarks.figures import Contestant, Figure, Race, at_least, describe, run_race
 from tests.benchmarks.handler_runs import HandlerRun
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
 from tests.benchmarks.peers import (
@@ -26,6 +28,7 @@ from tests.benchmarks.peers import (
     POLARS,
     PYTHON,
     READINGS,
+    Peer,
     check_equal,
     compute_with_tsflex,
     select_window,
@@ -35,25 +38,64 @@ from tests.benchmarks.peers import (
 from tests.benchmarks.report import Limits
 
 WINDOW = 24 * HOUR
+STORE = "handler by the store"
 MUST_REACH = {PANDAS: at_least(12), POLARS: at_least(1.3), DUCKDB: at_least(1.0), PYTHON: None}
 
 
 def test_raw_lines_to_features(
     benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes
 ) -> None:
+    store = HandlerRun(lake.root, lake.end, is_store=True)
+    race = race_peers(
+        benchmark, collected, lake, PEERS, sizes.rounds, Contestant(STORE, store.run, store.forget_everything)
+    )
+    collected.figures.append(
+        Figure(
+            f"raw lines to features, {lake.lines:,} lines, read as from S3, against DuckDB",
+            None,
+            race.ratio(DUCKDB.name, STORE),
+            "x",
+            race.rounds,
+            f"{describe({name: race.median_of(name) for name in (DUCKDB.name, STORE)})}; "
+            "the same folder, by the interface to object stores; DuckDB as above",
+        )
+    )
+
+
+def test_more_raw_lines_to_features(
+    benchmark: BenchmarkFixture, collected: Collected, sizes: Sizes, work_folder: Path
+) -> None:
+    if not sizes.more_lines:
+        pytest.skip("no larger lake was asked for")
+    folder = work_folder / "more"
+    lake = generate_lake(folder, Fleet(sizes.machines), sizes.more_lines, lines_a_file=sizes.lines_a_file)
+    race_peers(benchmark, collected, lake, (PANDAS, POLARS, DUCKDB), sizes.few_rounds)
+    shutil.rmtree(folder)
+
+
+def race_peers(
+    benchmark: BenchmarkFixture,
+    collected: Collected,
+    lake: GeneratedLake,
+    peers: Sequence[Peer],
+    rounds: int,
+    *others: Contestant,
+) -> Race:
+    """Run the handler against peers, whose results must be equal, and note the figures."""
     handler = HandlerRun(lake.root, lake.end)
     handler.run()
     assert handler.answer["lines"]["accepted"] == lake.lines
     ours = select_window(handler.rows, "24h")
-    for peer in PEERS:
+    for peer in peers:
         check_equal(ours, peer.to_frame(peer.compute(lake.files)), peer.name)
     race = run_race(
         benchmark,
         Contestant("handler", handler.run, handler.forget_everything),
-        *(Contestant(peer.name, lambda peer=peer: peer.compute(lake.files)) for peer in PEERS),  # type: ignore[misc]
-        rounds=sizes.rounds,
+        *(Contestant(peer.name, lambda peer=peer: peer.compute(lake.files)) for peer in peers),  # type: ignore[misc]
+        *others,
+        rounds=rounds,
     )
-    for peer in PEERS:
+    for peer in peers:
         collected.figures.append(
             Figure(
                 f"raw lines to features, {lake.lines:,} lines, against {peer.name}",
@@ -64,6 +106,7 @@ def test_raw_lines_to_features(
                 describe({name: race.median_of(name) for name in (peer.name, "handler")}),
             )
         )
+    return race
 
 
 def test_feature_stage(benchmark: BenchmarkFixture, collected: Collected, lake: GeneratedLake, sizes: Sizes) -> None:

@@ -60,7 +60,7 @@ def test_many_one_line_objects(
             benchmark,
             Contestant("handler", read_ours),
             Contestant("boto3", lambda: read_one_by_one(sizes.one_by_one)),
-            rounds=sizes.rounds,
+            rounds=sizes.few_rounds,
         )
         client.close()
     rate, slow = sizes.objects / race.median_of("handler"), sizes.one_by_one / race.median_of("boto3")
@@ -130,7 +130,7 @@ def test_many_items(
         benchmark,
         Contestant("handler", lambda: write(rows)),
         Contestant("one by one", put_one_by_one),
-        rounds=sizes.rounds,
+        rounds=sizes.few_rounds,
     )
     client.close()
     collected.figures.append(_compare_items(race, sizes))

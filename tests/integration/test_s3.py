@@ -6,7 +6,9 @@ import pytest
 
 from handler.app import connect_dynamodb, lambda_handler
 from handler.errors import LakeError
-from handler.partition import tiles_key
+from handler.lake import Lake
+from handler.partition import quarantine_key, tiles_key
+from handler.raw import PORTION_BYTES
 from handler.training import training_key
 from tests.harness import Aws, at, check_sums, line, to_rows
 from tests.integration.conftest import SimulatedPlant
@@ -87,3 +89,26 @@ def test_many_pages_of_small_objects_are_all_read(aws: Aws) -> None:
     answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
     assert answer["objects"]["read"] == answer["lines"]["accepted"] == 1203
     assert aws.read_parquet(tiles_key(at(8)))["n"].sum() == 1203
+
+
+def test_object_larger_than_a_part_is_read_whole(aws: Aws) -> None:
+    lines = [line(f"M{k % 7}", at(8, milliseconds=k), vibration=k % 50, note="x" * 40) for k in range(40_000)]
+    data = b"\n".join([*lines, b"oops"])
+    assert len(data) > 2 * PORTION_BYTES
+    put(aws, f"{FOLDER}/large.jsonl", data)
+    put(aws, f"{FOLDER}/small.jsonl", line("M7", at(8.5), vibration=1))
+    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    assert answer["objects"] == {"read": 2, "skipped": 0, "unreadable": 0}
+    assert (answer["lines"]["accepted"], answer["lines"]["rejected"]) == (40_001, {"not_json": 1})
+    assert aws.read_parquet(tiles_key(at(8)))["n"].sum() == 40_001
+    rejected = aws.read_parquet(quarantine_key(at(8)))
+    assert rejected["line_number"].to_list() == [40_001]
+
+
+def test_object_that_was_overwritten_since_it_was_listed_is_never_read_in_two_versions(aws: Aws) -> None:
+    put(aws, f"{FOLDER}/large.jsonl", b"x" * (2 * PORTION_BYTES))
+    lake = Lake.open("lake", endpoint=aws.endpoint, region="us-east-1")
+    (read,) = lake.split_batches(lake.list_partitions([at(8)])[0][at(8)])
+    put(aws, f"{FOLDER}/large.jsonl", b"y" * (2 * PORTION_BYTES))
+    with pytest.raises(LakeError, match=r"large\.jsonl: it was overwritten while it was read; run again"):
+        list(read())

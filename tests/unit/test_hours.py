@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from handler.features import compute_features, find_split_hours, unite_tiles
-from handler.hours import HOUR_SCHEMA, describe_hours, is_described, roll_up_hours
+from handler.hours import HOUR_SCHEMA, count_described, describe_hours, roll_up_hours
 from handler.lake import Lake
 from handler.spec import FeatureSpec, Window
 from handler.tiles import TILE_SCHEMA, build_tiles
@@ -60,9 +60,10 @@ def test_rows_from_hours_are_those_from_tiles_to_the_bit(instants: list[datetime
 
 
 def test_hours_of_other_pairs_or_readings_do_not_fit() -> None:
-    assert is_described(describe_hours(SPEC), SPEC)
-    assert not is_described(describe_hours(QUARTERS), SPEC)
-    assert not is_described({}, SPEC)
+    hours = pl.DataFrame(schema=dict(HOUR_SCHEMA))
+    assert count_described(describe_hours(hours, SPEC), SPEC) == 0
+    assert count_described(describe_hours(hours, QUARTERS), SPEC) is None
+    assert count_described({}, SPEC) is None
 
 
 @pytest.fixture

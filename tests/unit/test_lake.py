@@ -6,7 +6,7 @@ from typing import Any
 
 import obstore
 import pytest
-from obstore.store import MemoryStore
+from obstore.store import LocalStore, MemoryStore
 
 from handler.errors import ConfigurationError, LakeError
 from handler.lake import Lake, Listing, _split_by_size
@@ -22,17 +22,20 @@ def names(listing: Listing) -> list[str]:
     return [item.key.rsplit("/", 1)[-1] for item in listing.objects]
 
 
-def test_only_telemetry_objects_are_listed_and_the_rest_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_only_telemetry_objects_are_listed_and_the_rest_is_counted(tmp_path: Path, *, is_folder: bool) -> None:
     for name in ("b.jsonl", "a.jsonl.gz", "c.json", "d.jsonl.tmp", "_SUCCESS", "deep/e.jsonl", ".jsonl"):
         write_raw(tmp_path, at(9), name, b"{}\n")
-    listings, strays = open_lake(tmp_path).list_partitions([at(9), at(10)])
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
+    listings, strays = lake.list_partitions([at(9), at(10)])
     assert names(listings[at(9)]) == ["a.jsonl.gz", "b.jsonl"]
     assert listings[at(9)].skipped == 5
     assert listings[at(10)] == Listing()
     assert strays == {}
 
 
-def test_objects_above_the_partitions_are_strays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_objects_above_the_partitions_are_strays(tmp_path: Path, *, is_folder: bool) -> None:
     write_raw(tmp_path, at(9), "a.jsonl", b"{}\n")
     for stray in (
         "raw/readme.md",
@@ -43,7 +46,8 @@ def test_objects_above_the_partitions_are_strays(tmp_path: Path) -> None:
     ):
         (tmp_path / stray).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / stray).write_bytes(b"{}")
-    listings, strays = open_lake(tmp_path).list_partitions([at(9)])
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
+    listings, strays = lake.list_partitions([at(9)])
     assert names(listings[at(9)]) == ["a.jsonl"]
     assert strays == {"raw": 2, "raw/year=2025": 1, "raw/year=2025/month=10/day=15": 2}
 
@@ -97,15 +101,17 @@ def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_
     assert batch[4].problem == "the object was listed, but is gone"
 
 
-def test_reading_what_does_not_exist_gives_none(tmp_path: Path) -> None:
-    lake = open_lake(tmp_path)
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_reading_what_does_not_exist_gives_none(tmp_path: Path, *, is_folder: bool) -> None:
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     lake.write({"processed/x": b"123"})
     assert lake.read(["processed/x", "processed/y"]) == [b"123", None]
     assert lake.read_tails(["processed/x", "processed/y"]) == [b"123", None]
 
 
-def test_tail_is_the_end_of_a_long_object(tmp_path: Path) -> None:
-    lake = open_lake(tmp_path)
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_tail_is_the_end_of_a_long_object(tmp_path: Path, *, is_folder: bool) -> None:
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     data = bytes(range(256)) * 1000
     lake.write({"processed/x": data})
     assert lake.read_tails(["processed/x"]) == [data[-65536:]]
@@ -138,7 +144,7 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
 
 def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 refuses such a read, where the role may list some prefixes only, and it cannot be told from a real refusal."""
-    lake = open_lake(tmp_path)
+    lake = Lake(LocalStore(tmp_path))
     lake.write({"processed/x": b"123"})
     asked: list[str] = []
     get_async = obstore.get_async

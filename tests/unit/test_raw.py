@@ -68,7 +68,6 @@ def test_batch_is_parsed_alike_wherever_its_objects_are_cut(places: list[int]) -
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "PORTION_BYTES", 100)
-    monkeypatch.setattr(raw, "_FILE_PORTION_BYTES", 70)
 
 
 DATA = {
