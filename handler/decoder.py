@@ -21,7 +21,8 @@ from handler.timestamps import MICROSECOND
 Array = NDArray[Any]
 
 _MOST_LEFT: Final = 2**15
-"""So many lines are handed on at a time."""
+_MOST_LEFT_BYTES: Final = 2**23
+"""So many lines, or bytes of them, are handed on at a time."""
 
 _KINDS: Final = {"machine_id": -1, "timestamp_utc": -2, "codigo_evento": -3} | dict.fromkeys(IGNORED_FIELDS, -4)
 _FIRST_ROWS: Final = 2**17
@@ -85,6 +86,8 @@ class _Decoding:
         self._names = tuple(sorted(spec.reading_names))
         self._fields, self._texts = _describe_fields(spec, self._names)
         self._left = np.empty((_MOST_LEFT, 4), np.int64)
+        self._aside: list[LeftLine] = []
+        self._aside_bytes = 0
         self._ids: list[bytes] = []
         self._decoder = _Decoder(
             fields=ctypes.addressof(self._fields),
@@ -110,7 +113,7 @@ class _Decoding:
         if lines.is_first:
             decoder.number = 0
         if _decode_lines is None:
-            self._hand_on(lines)
+            self._leave_all(lines)
             return
         data = np.frombuffer(lines.data, np.uint8)
         decoder.text = _Text(address_of(data), len(data))
@@ -119,12 +122,13 @@ class _Decoding:
                 self._make_room_for_rows(2 * decoder.row_capacity)
             if decoder.machine_count == decoder.machine_capacity:
                 self._make_room_for_machines(4 * decoder.machine_capacity)
-            self._hand_on_left()
-        self._hand_on_left()
+            self._take_out_left()
+        self._take_out_left()
         self._keep_ids()
 
     def finish(self) -> DecodedReadings:
-        """Give what was decoded."""
+        """Hand on the last lines that were left, and give what was decoded."""
+        self._hand_on()
         rows = self._decoder.row_count
         ids = [name.decode() for name in self._ids]
         lines = Lines(ids, self._machines[:rows], self._times[:rows], self._names, self._values[:, :rows])
@@ -158,20 +162,31 @@ class _Decoding:
             first = address_of(np.frombuffer(self._texts[-1], np.uint8))
             new[:, 0] = first + np.cumsum(new[:, 1]) - new[:, 1]
 
-    def _hand_on_left(self) -> None:
+    def _take_out_left(self) -> None:
+        """Copy the lines that were left, which will be gone as well."""
         if self._decoder.left_count:
             left = self._left[: self._decoder.left_count].tolist()
-            self._take_left([LeftLine(index, number, ctypes.string_at(*text)) for *text, index, number in left])
+            self._leave(LeftLine(index, number, ctypes.string_at(*text)) for *text, index, number in left)
             self._decoder.left_count = 0
 
-    def _hand_on(self, lines: WholeLines) -> None:
-        """Hand all lines on."""
+    def _leave_all(self, lines: WholeLines) -> None:
         raws = bytes(lines.data).removesuffix(b"\n").split(b"\n")
         first = self._decoder.number + 1
         self._decoder.number += len(raws)
-        left = [LeftLine(lines.object, number, raw) for number, raw in enumerate(raws, start=first)]
-        for some in range(0, len(left), _MOST_LEFT):
-            self._take_left(left[some : some + _MOST_LEFT])
+        self._leave(LeftLine(lines.object, number, raw) for number, raw in enumerate(raws, start=first))
+
+    def _leave(self, lines: Iterable[LeftLine]) -> None:
+        """Put lines aside, and hand them on when there are many."""
+        for line in lines:
+            self._aside.append(line)
+            self._aside_bytes += len(line.raw)
+            if len(self._aside) == _MOST_LEFT or self._aside_bytes > _MOST_LEFT_BYTES:
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self._aside:
+            self._take_left(self._aside)
+        self._aside, self._aside_bytes = [], 0
 
 
 def _widen(array: Array, capacity: int) -> Array:

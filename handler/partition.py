@@ -30,7 +30,7 @@ TILE_FORMAT: Final = 3
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
 _PARSERS: Final = 2
-_PARSED_AHEAD: Final = 4
+_PARSED_AHEAD: Final = 3
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail that is read."""

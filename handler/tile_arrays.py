@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from handler.ordering import order_numbers, to_array, to_sorted_enum
 from handler.tiles import TILE_KEYS, TILE_SCHEMA
 from handler.timestamps import MICROSECOND, TILE
 
-_WIDTH = TILE // MICROSECOND
+_WIDTH: Final = TILE // MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)

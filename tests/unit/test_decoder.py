@@ -298,6 +298,17 @@ def test_arrays_grow_as_they_fill_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frame["event_time"].to_list() == [at(0, seconds=k) for k in range(500)]
 
 
+def test_left_lines_of_many_parts_are_handed_on_together_unless_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[int] = []
+    parts = [RawContent("a", b"oops %d\n" % k, goes_on=k < 9) for k in range(10)]
+    decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
+    assert handed == [10]
+    monkeypatch.setattr(decoder, "_MOST_LEFT_BYTES", 30)
+    handed.clear()
+    decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
+    assert handed == [6, 4]
+
+
 shapes = st.lists(
     st.sampled_from(
         [
