@@ -27,6 +27,8 @@ DAYS: Final = 30.4
 RUNS_A_DAY: Final = 4
 HOURS_A_RUN: Final = 6
 READINGS_AN_HOUR: Final = 2 * 360  # two sensors, one reading every 10 s, a line each
+LINE_BYTES: Final = 240
+PART_BYTES: Final = 2 * 2**20  # the range a large object is read by: handler/raw.py
 OBJECTS_AN_HOUR: Final = 60  # a writer that closes a file every minute
 ITEM_BYTES: Final = 3300  # 94 attributes, by DynamoDB's rule: names, text, two digits a byte
 ALARMS: Final = 6
@@ -34,7 +36,7 @@ METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
 
 # Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
-SECONDS_A_MILLION_LINES: Final = 0.6
+SECONDS_A_MILLION_LINES: Final = 0.4  # by the interface to object stores
 SECONDS_A_MACHINE: Final = 0.0003  # hours of the lookback read, rows of six instants computed
 SECONDS_AN_ITEM: Final = 0.0001
 MB_A_CORE: Final = 1769
@@ -59,7 +61,9 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
     lines = machines * READINGS_AN_HOUR * HOURS_A_RUN
     work = lines / 1e6 * SECONDS_A_MILLION_LINES + machines * (SECONDS_A_MACHINE + SECONDS_AN_ITEM)
     seconds = SECONDS_A_RUN + work / min(memory_mb / MB_A_CORE, 1)
-    reads = OBJECTS_AN_HOUR * HOURS_A_RUN + 2 * 30
+    objects = OBJECTS_AN_HOUR * HOURS_A_RUN
+    parts = math.ceil(lines * LINE_BYTES / objects / PART_BYTES)  # of each: large objects are read in ranges
+    reads = objects * parts + 2 * 30
     writes = 4 * HOURS_A_RUN + 2 * HOURS_A_RUN + 40  # four files a partition, training files, listings
     items = machines * math.ceil(ITEM_BYTES / 1024)
     return {

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scripts.cost import PAGE, ROOT, estimate, fill
+from handler.raw import PORTION_BYTES
+from scripts.cost import PAGE, PART_BYTES, ROOT, estimate, fill
 
 
 def test_committed_table_is_todays() -> None:
@@ -12,6 +13,11 @@ def test_committed_table_is_todays() -> None:
 
 def test_ten_times_the_machines_write_ten_times_the_items() -> None:
     assert estimate(1_000, 1024)["DynamoDB"] == pytest.approx(10 * estimate(100, 1024)["DynamoDB"])
+
+
+def test_large_objects_are_billed_by_the_ranges_they_are_read_by() -> None:
+    assert PART_BYTES == PORTION_BYTES
+    assert estimate(50_000, 1024)["S3 requests"] > 2 * estimate(1_000, 1024)["S3 requests"]
 
 
 def test_twice_the_memory_halves_the_work_up_to_a_core() -> None:
