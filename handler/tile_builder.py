@@ -17,7 +17,7 @@ from handler.tiles import TILE_SCHEMA
 from handler.timestamps import HOUR, MICROSECOND
 
 _TILES_HELD: Final = 100_000
-"""Tiles of batches are merged when there are more: seldom, for merging costs as much as building."""
+"""Tiles of batches are merged when there are more, and as many as were merged before: the time stays linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class TileBuilder:
             return
         self._count_lateness(new)
         self._parts.append(batch.tiles if new is batch.lines else TileArrays.summarize(new))
-        if sum(map(len, self._parts[1:])) > _TILES_HELD:
+        if sum(map(len, self._parts[1:])) > max(_TILES_HELD, len(self._parts[0])):
             self._parts = [unite(self._parts)]
 
     def _count_lateness(self, lines: OrderedLines) -> None:
