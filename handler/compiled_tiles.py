@@ -10,7 +10,7 @@ from handler.moments import Floats, Integers, Segments, mark_changes, summarize_
 from handler.native import POINTER, address_of, load_function
 from handler.timestamps import MICROSECOND, TILE
 
-_WIDTH: Final = TILE // MICROSECOND
+TILE_WIDTH: Final = TILE // MICROSECOND
 _WHOLE: Final = ("machine", "reading", "n", "time_min", "time_max")
 _REAL: Final = (
     "first", "last", "value_min", "value_max", "value_centre", "value_m2", "value_m3", "value_m4",
@@ -112,10 +112,10 @@ def take_in_order(
 def split_segments(machines: Machines, times: Integers) -> Segments:
     """Split rows that are in the order of machine and time, of which there is at least one, by machine and tile."""
     if _split_segments is None:
-        return Segments.where(mark_changes(machines, times // _WIDTH))
+        return Segments.where(mark_changes(machines, times // TILE_WIDTH))
     machines, times = np.ascontiguousarray(machines, np.int32), np.ascontiguousarray(times, np.int64)
     room = np.empty(len(times), np.int64)
-    count = _split_segments(address_of(machines), address_of(times), len(times), _WIDTH, address_of(room))
+    count = _split_segments(address_of(machines), address_of(times), len(times), TILE_WIDTH, address_of(room))
     starts = room[:count]
     return Segments(starts, np.diff(starts, append=len(times)))
 

@@ -143,7 +143,9 @@ class _Decoding:
         self._decoder.row_capacity = capacity
 
     def _make_room_for_machines(self, capacity: int) -> None:
-        self._machine_ids = _widen(self._machine_ids.T, capacity).T.copy()
+        machine_ids = np.empty((capacity, 2), np.int64)
+        machine_ids[: len(self._machine_ids)] = self._machine_ids
+        self._machine_ids = machine_ids
         self._slots = np.zeros(2 * capacity, np.int32)
         self._decoder.machine_ids = address_of(self._machine_ids)
         self._decoder.machine_capacity = capacity

@@ -16,7 +16,7 @@ from obstore.exceptions import InvalidPathError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.errors import ConfigurationError
-from handler.raw import RawContent, RawObject, read_files, read_objects
+from handler.raw import RawContent, RawObject, read_files, read_objects, split_by_size
 from handler.requests import gather, run, turning_store_errors
 
 RAW: Final = "raw"
@@ -221,7 +221,7 @@ class Lake:
         batch_bytes
             The stored size at which a batch is closed; one larger object is a batch of its own.
         """
-        for batch in _split_by_size(listing.objects, batch_bytes):
+        for batch in split_by_size(listing.objects, batch_bytes):
             if self._folder is None:
                 yield partial(read_objects, self._store, batch)
             else:
@@ -315,16 +315,3 @@ def _read_file(path: Path, *, most: int | None = None) -> bytes | None:
                 return file.read()
         except FileNotFoundError:
             return None
-
-
-def _split_by_size(objects: Sequence[RawObject], batch_bytes: int) -> Iterator[list[RawObject]]:
-    batch: list[RawObject] = []
-    size = 0
-    for item in objects:
-        if batch and size + item.size > batch_bytes:
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += item.size
-    if batch:
-        yield batch

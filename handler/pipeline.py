@@ -116,23 +116,27 @@ def bring_tiles_up_to_date(run: Run, job: Job, accounting: Accounting) -> set[da
     """
     arrivals = set(list_arrivals(run))
     hours = set(list_training_hours(run))
-    survey = _Survey(job, accounting)
+    done: set[datetime] = set()
     needed = arrivals | _contributors(hours | {run.as_of}, job)
+    strays: dict[str, int] = {}
     while needed:
-        manifests = _build_partitions(survey.find_stale([needed & arrivals, needed - arrivals]), job, accounting)
-        for partition, manifest in (survey.stored | manifests).items():
-            is_changed = partition in manifests and partition in survey.stored
+        survey = _Survey(job, accounting)
+        built = _build_partitions(survey.find_stale([needed & arrivals, needed - arrivals]), job, accounting)
+        for partition, manifest in (survey.stored | built).items():
+            is_changed = partition in built and partition in survey.stored
             if manifest is not None and (partition in arrivals or is_changed):
                 event_hours = manifest.event_hours(partition, allowed_lateness=job.allowed_lateness)
                 hours |= list_affected_hours(event_hours, lookback=job.spec.lookback, until=run.end)
-        needed = _contributors(hours, job) - survey.done
-    accounting.objects["skipped"] += sum(survey.strays.values())
+        strays |= survey.strays
+        done |= needed
+        needed = _contributors(hours, job) - done
+    accounting.objects["skipped"] += sum(strays.values())
     return hours
 
 
 @dataclass(slots=True)
 class _Survey:
-    """What is known of the partitions that were looked at.
+    """What is found of partitions that are looked at.
 
     Attributes
     ----------
@@ -140,22 +144,18 @@ class _Survey:
         What their tile files say of themselves: None of a file that says nothing; nothing where there is no file.
     strays
         Objects that lie above the partitions, by folder.
-    done
-        All that were looked at.
     """
 
     job: Job
     accounting: Accounting
     stored: dict[datetime, Manifest | None] = field(default_factory=dict)
     strays: dict[str, int] = field(default_factory=dict)
-    done: set[datetime] = field(default_factory=set)
 
     def find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
         """Give the partitions whose listing is not the stored one; a group is looked at when its turn comes."""
         for group in filter(None, groups):
             listings, strays = self.job.lake.list_partitions(group)
             self.strays |= strays
-            self.done |= listings.keys()
             self.stored |= self._read_manifests(sorted(listings))
             for hour, listing in sorted(listings.items()):
                 self.accounting.objects["skipped"] += listing.skipped

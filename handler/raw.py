@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,8 +87,9 @@ def read_objects(store: ObjectStore, objects: Sequence[RawObject]) -> Iterator[R
         If the store refuses or does not answer, or an object changes while its parts are read.
     """
     jobs = (partial(_read_portion, store, portion) for portion in _plan_portions(objects))
-    for contents in work_ahead(jobs, threads=_READERS, ahead=_PORTIONS_AHEAD, name="read"):
-        yield from contents
+    with closing(work_ahead(jobs, threads=_READERS, ahead=_PORTIONS_AHEAD, name="read")) as portions:
+        for contents in portions:
+            yield from contents
 
 
 def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -> Iterator[RawContent]:
@@ -127,21 +129,27 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
                 yield RawContent(item.key, data, goes_on=start + wanted < item.size)
 
 
-def _plan_portions(objects: Iterable[RawObject]) -> Iterator[list[_Piece]]:
-    """Put small objects together; each piece of a large one is a portion of its own."""
-    small: list[_Piece] = []
+def split_by_size(objects: Iterable[RawObject], most: int) -> Iterator[list[RawObject]]:
+    """Put objects together up to so many bytes, as they are stored; a larger one is by itself."""
+    batch: list[RawObject] = []
     size = 0
     for item in objects:
-        if small and size + item.size > PORTION_BYTES:
-            yield small
-            small, size = [], 0
-        if item.size <= PORTION_BYTES:
-            small.append(_Piece(item))
-            size += item.size
+        if batch and size + item.size > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size
+    if batch:
+        yield batch
+
+
+def _plan_portions(objects: Iterable[RawObject]) -> Iterator[list[_Piece]]:
+    """Put small objects together; each piece of a large one is a portion of its own."""
+    for together in split_by_size(objects, PORTION_BYTES):
+        if together[0].size > PORTION_BYTES:
+            yield from ([piece] for piece in _split(together[0]))
         else:
-            yield from ([piece] for piece in _split(item))
-    if small:
-        yield small
+            yield [_Piece(item) for item in together]
 
 
 def _split(item: RawObject) -> Iterator[_Piece]:

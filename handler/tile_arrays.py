@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from handler.compiled_merge import take_rows
-from handler.compiled_tiles import summarize_segments
+from handler.compiled_tiles import TILE_WIDTH, summarize_segments
 from handler.moments import Integers, merge
 from handler.ordered_lines import OrderedLines
 from handler.ordering import order_numbers, to_array, to_sorted_enum
 from handler.tiles import TILE_KEYS, TILE_SCHEMA
-from handler.timestamps import MICROSECOND, TILE
-
-_WIDTH: Final = TILE // MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class TileArrays:
     def summarize(cls, lines: OrderedLines) -> "TileArrays":
         """Summarize lines, at least one."""
         columns = summarize_segments(lines.machine, lines.time, lines.values, lines.segments)
-        start = columns["time_min"] // _WIDTH * _WIDTH
+        start = columns["time_min"] // TILE_WIDTH * TILE_WIDTH
         machine, reading = columns.pop("machine"), columns.pop("reading")
         return cls(lines.machine_ids, lines.names, machine, reading, start, columns)
 

@@ -119,7 +119,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     page: Path | None = getattr(config.option, "report", None)
     if page is None:
         return
-    failed = [name for name in ("failed", "error", "deselected") if terminalreporter.stats.get(name)]
+    failed = [name for name in ("failed", "error", "deselected", "skipped") if terminalreporter.stats.get(name)]
     if failed or collected.limits is None:
         terminalreporter.write_line(f"{page.name} is left as it was: not every figure was measured")
         return

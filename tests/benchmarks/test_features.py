@@ -66,7 +66,7 @@ def test_more_raw_lines_to_features(
     benchmark: BenchmarkFixture, collected: Collected, sizes: Sizes, work_folder: Path
 ) -> None:
     if not sizes.more_lines:
-        pytest.skip("no larger lake was asked for")
+        pytest.skip("--more-lines 0 asks for no larger lake")
     folder = work_folder / "more"
     lake = generate_lake(folder, Fleet(sizes.machines), sizes.more_lines, lines_a_file=sizes.lines_a_file)
     race_peers(benchmark, collected, lake, (PANDAS, POLARS, DUCKDB), sizes.few_rounds)

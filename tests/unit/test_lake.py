@@ -9,8 +9,8 @@ import pytest
 from obstore.store import LocalStore, MemoryStore
 
 from handler.errors import ConfigurationError, LakeError
-from handler.lake import Lake, Listing, _split_by_size
-from handler.raw import RawContent, RawObject
+from handler.lake import Lake, Listing
+from handler.raw import RawContent, RawObject, split_by_size
 from tests.harness import at, write_raw
 
 
@@ -82,7 +82,7 @@ def test_contents_come_in_the_listings_order_in_batches_of_bytes(tmp_path: Path)
 
 def test_object_larger_than_a_batch_is_a_batch_of_its_own() -> None:
     objects = [RawObject(str(size), size) for size in (1, 100, 1, 1)]
-    assert [[item.size for item in batch] for batch in _split_by_size(objects, 10)] == [[1], [100], [1, 1]]
+    assert [[item.size for item in batch] for batch in split_by_size(objects, 10)] == [[1], [100], [1, 1]]
 
 
 def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_path: Path) -> None:
