@@ -36,6 +36,17 @@ def test_only_the_changed_partition_is_read_again(tmp_path: Path) -> None:
     assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
 
 
+def test_only_what_a_partition_holds_now_says_which_earlier_hours_are_refreshed(tmp_path: Path) -> None:
+    """Also where those hours need more partitions, which are looked at in a round of their own."""
+    pipeline = Pipeline(tmp_path, time_window=HOUR)
+    path = write_raw(tmp_path, at(10), "a.jsonl", steady("M1", -10))
+    assert pipeline.run(at(11))["training"]["files"] == 21
+    path.write_bytes(b"\n".join(steady("M1", 8)))
+    again = pipeline.run(at(11))
+    assert again["tiles"]["built"] == 1
+    assert again["training"]["files"] == 3
+
+
 def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for hour in range(4):
         lines = [raw for number in range(40) for raw in steady(f"M{number % (hour + 37)}", hour, number)]
