@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIPENV := .tools/bin/pipenv
 INSTALLED := .venv/.ready
-LIBRARY := handler/libhandler.so
+LIBRARY := handler/ingest/libhandler.so
 READY := $(INSTALLED) $(LIBRARY)
 RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
@@ -85,7 +85,7 @@ $(INSTALLED): Pipfile.lock $(PIPENV)
 	$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
 
-$(LIBRARY): $(wildcard handler/*.c handler/*.h) layer_build/compile.py $(INSTALLED)
+$(LIBRARY): $(wildcard handler/ingest/*.c handler/ingest/*.h) layer_build/compile.py $(INSTALLED)
 	@$(BIN)/python -m layer_build.compile
 
 $(NODE_MODULES): package-lock.json

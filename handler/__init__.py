@@ -1,5 +1,20 @@
-"""What the Lambda runs: raw partitions → tiles → features, to a table and a training set."""
+"""What the Lambda function runs: raw partitions become tiles, tiles become features.
 
-from handler.memory import keep_little
+``app`` is the entry point, ``pipeline`` the flow of a run on one page, ``plan`` what the run decides beforehand.
 
-keep_little()
+========================  =====================================================================
+``app``                   event in, answer out
+``settings``              the only reader of the environment
+``plan``                  event → one frozen plan; pure
+``pipeline``              plan → map → reduce → stores
+``answer``                the sums that a run answers with
+``observability``         logs and metrics
+``aws``                   where AWS is and who we are there, as botocore finds it
+``definitions``           what features are: spec, schemas, keys, instants, errors; pure
+``lake``                  the object store: list, read, unpack, write
+``ingest``                bytes → frames: the decoder, and a class for each line
+``tiles``                 frames → frames: build, merge and roll up tiles; one partition's map
+``features``              tiles → feature rows
+``stores``                where rows go: the online table and the training files
+========================  =====================================================================
+"""

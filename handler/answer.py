@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from handler.online import OnlineResult
-from handler.partition import MappedPartition
+from handler.definitions.timestamps import HOUR, format_instant
 from handler.plan import Run
-from handler.timestamps import HOUR, format_instant
+from handler.stores.online import OnlineResult
+from handler.tiles.partition import MappedPartition
 
 
 @dataclass(slots=True)

@@ -8,16 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from handler.dynamodb import DynamoDB
-from handler.endpoint import find_endpoint
-from handler.errors import ProcessingError
-from handler.lake import Lake
+from handler.aws import find_endpoint
+from handler.definitions.errors import ProcessingError
+from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
-from handler.online import OnlineResult, to_items, write_items
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Run, plan_run
 from handler.settings import Settings
-from handler.spec import FeatureSpec
+from handler.stores.dynamodb import DynamoDB
+from handler.stores.online import OnlineResult, to_items, write_items
 
 
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:

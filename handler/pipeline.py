@@ -10,21 +10,14 @@ from typing import Any, Final
 import polars as pl
 
 from handler.answer import Accounting
-from handler.features import compute_features, row_schema
-from handler.history import History
-from handler.lake import Lake
+from handler.definitions.layout import failures_key, hours_key, quarantine_key, tiles_key
+from handler.definitions.schema import row_schema
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import format_instant
+from handler.features.history import History
+from handler.features.rows import compute_features
+from handler.lake.lake import Lake
 from handler.memory import give_back
-from handler.online import OnlineResult
-from handler.partition import (
-    Manifest,
-    RawPartition,
-    failures_key,
-    fingerprint_inputs,
-    hours_key,
-    map_partitions,
-    quarantine_key,
-    tiles_key,
-)
 from handler.plan import (
     Run,
     group_into_blocks,
@@ -33,9 +26,9 @@ from handler.plan import (
     list_contributors,
     list_training_hours,
 )
-from handler.spec import FeatureSpec
-from handler.timestamps import format_instant
-from handler.training import write_training_hours
+from handler.stores.online import OnlineResult
+from handler.stores.training import write_training_hours
+from handler.tiles.partition import Manifest, RawPartition, fingerprint_inputs, map_partitions
 
 _FEW_PARTITIONS: Final = 6
 """After so many the memory is kept for the next ones, of this run or another: clean pages would cost a tenth of it."""
@@ -194,7 +187,7 @@ def compute_rows(instants: Sequence[datetime], job: Job) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        As :func:`handler.features.compute_features`.
+        As :func:`handler.features.rows.compute_features`.
     """
     history = History(job.lake, job.spec, job.allowed_lateness, instants, sorted(_contributors(instants, job)))
     shares = (compute_features(tiles, instants, job.spec, hours) for tiles, hours in history.load())

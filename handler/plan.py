@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from handler.errors import EventError
-from handler.timestamps import HOUR, TILE, ceil_to, floor_to, parse_instant
+from handler.definitions.errors import EventError
+from handler.definitions.timestamps import HOUR, TILE, ceil_to, floor_to, parse_instant
 
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 """How far after the end of its arrival partition an event time may lie: clocks differ."""

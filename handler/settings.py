@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
-from handler.errors import ConfigurationError
+from handler.definitions.errors import ConfigurationError
 
 MAX_HOURS: Final = 168
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

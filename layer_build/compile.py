@@ -21,15 +21,15 @@ from layer_build.target import TARGETS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = (
-    "handler/decoder.c",
-    "handler/tiles.c",
-    "handler/merge.c",
-    "handler/json.h",
-    "handler/sums.h",
-    "handler/text.h",
-    "handler/values.h",
+    "handler/ingest/decoder.c",
+    "handler/ingest/tiles.c",
+    "handler/ingest/merge.c",
+    "handler/ingest/json.h",
+    "handler/ingest/sums.h",
+    "handler/ingest/text.h",
+    "handler/ingest/values.h",
 )
-LIBRARY: Final = "handler/libhandler.so"
+LIBRARY: Final = "handler/ingest/libhandler.so"
 _COMPILER: Final = "ziglang"
 _OPTIONS: Final = (
     "-std=c11",

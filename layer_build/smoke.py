@@ -108,16 +108,17 @@ def use_handler() -> float:
     from handler.app import lambda_handler
 
     seconds = time.perf_counter() - start
-    from handler.decoder import LeftLine, decode_readings
-    from handler.features import feature_schema
-    from handler.lake import Lake
-    from handler.online import OnlineResult, to_items
-    from handler.pandas_boundary import to_pandas
+    import pandas as pd
+
+    from handler.definitions.raw import RawContent
+    from handler.definitions.schema import feature_schema
+    from handler.definitions.spec import FeatureSpec
+    from handler.ingest.decoder import LeftLine, decode_readings
+    from handler.lake.lake import Lake
     from handler.pipeline import Job, run_pipeline
     from handler.plan import plan_run
-    from handler.raw import RawContent
-    from handler.spec import FeatureSpec
-    from handler.training import read_training
+    from handler.stores.online import OnlineResult, to_items
+    from handler.stores.training import read_training
 
     _require(callable(lambda_handler), "handler.app.lambda_handler is not there")
     spec = FeatureSpec.load()
@@ -144,7 +145,7 @@ def use_handler() -> float:
         job = Job(lake, write_online, spec, timedelta(hours=24), AS_OF, lambda _message, _fields: None)
         answer = run_pipeline(run, job)
         _require(answer["lines"]["accepted"] == 59 and answer["machines"] == 1, f"the handler answers {answer}")
-        frame = to_pandas(read_training(lake, [AS_OF], spec))
+        frame = pd.DataFrame(read_training(lake, [AS_OF], spec).to_dict(as_series=False))
     _require(frame["vibration_rms_mean_1h"].tolist() == [30.0], "the handler's mean is wrong")
     _require(items[0]["vibration_rms_max_1h"] == {"N": "59.0"}, f"the handler's item is {items[0]}")
     _require(set(feature_schema(spec)) <= set(frame.columns), "features are missing")

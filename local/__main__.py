@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from handler.errors import ConfigurationError, EventError, ProcessingError
-from handler.spec import FeatureSpec
-from handler.timestamps import HOUR, TILE, floor_to, parse_instant
+from handler.definitions.errors import ConfigurationError, EventError, ProcessingError
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
 from local.run import local_function
 from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours

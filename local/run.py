@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from handler.app import connect_dynamodb, lambda_handler
+from handler.definitions.timestamps import format_instant
 from handler.observability import SERVICE
-from handler.timestamps import format_instant
 
 TABLE: Final = "local-RealtimeFeatures"
 _ENVIRONMENT: Final = {

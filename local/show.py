@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from handler.spec import FeatureSpec
+from handler.definitions.spec import FeatureSpec
 
 _SHOWN = ("mean", "slope_per_hour")
 _ZONE_STYLES = {"A": "green", "B": "cyan", "C": "yellow", "D": "bold red"}

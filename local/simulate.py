@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from handler.lake import partition_path
+from handler.definitions.layout import partition_path
 
 HOUR: Final = timedelta(hours=1)
 _FILE_SPAN: Final = timedelta(minutes=10)

@@ -16,13 +16,13 @@ import orjson
 import polars as pl
 from moto.server import ThreadedMotoServer
 
-from handler.features import feature_schema
-from handler.lake import Lake, partition_path
-from handler.online import OnlineResult, to_items
+from handler.definitions.layout import partition_path, training_key
+from handler.definitions.schema import feature_schema
+from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Run, plan_run
-from handler.spec import FeatureSpec
-from handler.training import training_key
+from handler.stores.online import OnlineResult, to_items
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 T0 = datetime(2025, 10, 15, tzinfo=UTC)
@@ -230,12 +230,12 @@ def environment_without_python() -> dict[str, str]:
 def without_compiled_code() -> Iterator[None]:
     """Do as if there were no library."""
     places = (
-        "decoder._decode_lines",
-        "compiled_tiles._order_lines",
-        "compiled_tiles._split_segments",
-        "compiled_tiles._summarize_lines",
-        "compiled_merge._merge_segments",
-        "compiled_merge._take_rows",
+        "ingest.decoder._decode_lines",
+        "tiles.compiled_tiles._order_lines",
+        "tiles.compiled_tiles._split_segments",
+        "tiles.compiled_tiles._summarize_lines",
+        "tiles.compiled_merge._merge_segments",
+        "tiles.compiled_merge._take_rows",
     )
     with ExitStack() as stack:
         for place in places:

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 from obstore.store import LocalStore
 
-from handler.lake import Lake
-from handler.online import OnlineResult
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import HOUR
+from handler.lake.lake import Lake
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Run
-from handler.spec import FeatureSpec
-from handler.timestamps import HOUR
+from handler.stores.online import OnlineResult
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

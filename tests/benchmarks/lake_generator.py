@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from handler.lake import partition_path
-from handler.timestamps import HOUR, ceil_to
+from handler.definitions.layout import partition_path
+from handler.definitions.timestamps import HOUR, ceil_to
 
 LINES_A_FILE: Final = 100_000
 _SENSORS: Final = (("temperature", "temperature_celsius"), ("vibration", "vibration_rms"))

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from handler.features import compute_features, unite_tiles
-from handler.hours import number_machines
-from handler.lake import Lake
-from handler.parse import parse_batch
-from handler.spec import FeatureSpec
-from handler.tiles import build_tiles
-from handler.timestamps import HOUR
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import HOUR
+from handler.features.rows import compute_features, unite_tiles
+from handler.ingest.classes import parse_batch
+from handler.lake.lake import Lake
+from handler.tiles.hours import number_machines
+from handler.tiles.merge import build_tiles
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Contestant, Figure, Race, at_least, describe, run_race
 from tests.benchmarks.handler_runs import HandlerRun

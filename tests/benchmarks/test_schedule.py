@@ -8,8 +8,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from handler.partition import tiles_key
-from handler.timestamps import HOUR
+from handler.definitions.layout import tiles_key
+from handler.definitions.timestamps import HOUR
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Bound, Contestant, Figure, at_least, describe, run_race
 from tests.benchmarks.handler_runs import HandlerRun

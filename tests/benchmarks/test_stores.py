@@ -11,11 +11,12 @@ from botocore.config import Config
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from handler.app import connect_dynamodb, prepare_job
-from handler.lake import Lake, partition_path
-from handler.online import Item, OnlineResult, to_items
+from handler.definitions.layout import partition_path
+from handler.definitions.timestamps import HOUR
+from handler.lake.lake import Lake
 from handler.plan import Run
 from handler.settings import Settings
-from handler.timestamps import HOUR
+from handler.stores.online import Item, OnlineResult, to_items
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Contestant, Figure, Race, at_least, describe, run_race
 from tests.benchmarks.handler_runs import NOW, HandlerRun

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from handler.lake import partition_path
+from handler.definitions.layout import partition_path
 from tests import reference
 from tests.builds import MACHINE_ARCH, Built
 from tests.harness import HOUR, Pipeline, Table, line

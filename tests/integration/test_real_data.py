@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.lake import Lake
-from handler.timestamps import HOUR
+from handler.definitions.timestamps import HOUR
+from handler.lake.lake import Lake
 from tests import reference
 from tests.harness import Pipeline, check_sums, environment_without_python
 

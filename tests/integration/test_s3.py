@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from handler.app import connect_dynamodb, lambda_handler
-from handler.errors import LakeError
-from handler.lake import Lake
-from handler.partition import quarantine_key, tiles_key
-from handler.raw import PORTION_BYTES
-from handler.training import training_key
+from handler.definitions.errors import LakeError
+from handler.definitions.layout import quarantine_key, tiles_key, training_key
+from handler.lake.lake import Lake
+from handler.lake.objects import PORTION_BYTES
 from tests.harness import Aws, at, check_sums, line, to_rows
 from tests.integration.conftest import SimulatedPlant
 

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from handler.parse import REASONS
+from handler.ingest.classes import REASONS
 from local.simulate import Plant, simulate_hours
 from tests import reference
 from tests.harness import HOUR, check_sums

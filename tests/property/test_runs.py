@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from handler.errors import OnlineStoreError
-from handler.online import OnlineResult
+from handler.definitions.errors import OnlineStoreError
 from handler.plan import Run
+from handler.stores.online import OnlineResult
 from tests.harness import T0, Pipeline, at, check_sums, write_raw
 from tests.property.test_against_reference import BAD_LINES, SPAN_HOURS, lakes, write_lake
 

@@ -106,9 +106,9 @@ def test_function_zip_holds_the_handler_alone(first: Built) -> None:
     with zipfile.ZipFile(first.out / "processing_lambda.zip") as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"handler"}
-    assert {"handler/features.toml", "handler/libhandler.so"} <= set(names)
+    assert {"handler/features.toml", "handler/ingest/libhandler.so"} <= set(names)
     assert not [name for name in names if not name.endswith((".py", ".pyc", ".toml", ".so"))]
-    assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").glob("*.py")))
+    assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").rglob("*.py")))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the layer's libraries are Linux's")

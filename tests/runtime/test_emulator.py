@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from handler.online import to_items
+from handler.stores.online import to_items
 from tests.harness import Aws, Pipeline, at, line, stamp
 from tests.runtime.conftest import RUNTIME, Unpacked
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handler.app import connect_dynamodb, lambda_handler
-from handler.errors import ConfigurationError, EventError, OnlineStoreError
+from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError
 from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
 AS_OF = {"as_of": "2025-10-15T09:00:00Z"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handler.raw import PORTION_BYTES
+from handler.lake.objects import PORTION_BYTES
 from scripts.cost import PAGE, PART_BYTES, ROOT, estimate, fill
 
 

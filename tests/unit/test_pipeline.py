@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from handler.errors import LakeError
-from handler.lake import Lake, ReadBatch
-from handler.partition import Manifest, MappedPartition, RawPartition, fingerprint_inputs, map_partitions
-from handler.raw import RawContent
-from handler.spec import FeatureSpec
+from handler.definitions.errors import LakeError
+from handler.definitions.raw import RawContent
+from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake, ReadBatch
+from handler.tiles.partition import Manifest, MappedPartition, RawPartition, fingerprint_inputs, map_partitions
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
 
 SPEC = FeatureSpec.load()
@@ -54,7 +54,7 @@ def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: 
     at_once = Pipeline(tmp_path)
     at_once.run(at(4))
     whole = at_once.read_processed("training")
-    monkeypatch.setattr("handler.history._BYTES_AT_A_TIME", 3000)
+    monkeypatch.setattr("handler.features.history._BYTES_AT_A_TIME", 3000)
     in_shares = Pipeline(tmp_path)
     in_shares.run(at(4))
     assert whole.height > 4 * 37

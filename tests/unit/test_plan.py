@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from handler.errors import EventError
+from handler.definitions.errors import EventError
 from handler.plan import (
     Run,
     group_into_blocks,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ConfigurationError
+from handler.definitions.errors import ConfigurationError
 from handler.settings import Settings
 
 COMPLETE = {"DATA_LAKE_BUCKET": "plant-lake", "DYNAMODB_TABLE_NAME": "plant-RealtimeFeatures", "TIME_WINDOW": "6"}

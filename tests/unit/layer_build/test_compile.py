@@ -110,12 +110,12 @@ def test_damaged_library_in_the_cache_is_compiled_again(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (b"int f(void) { return 1 }\n", r"handler/decoder\.c:1:23: error: expected ';' after return statement"),
+        (b"int f(void) { return 1 }\n", r"handler/ingest/decoder\.c:1:23: error: expected ';' after return statement"),
         (
             b"char f(int x) { return x; }\n",
-            r"handler/decoder\.c:1:24: error: implicit conversion loses integer precision",
+            r"handler/ingest/decoder\.c:1:24: error: implicit conversion loses integer precision",
         ),
-        (b'#include "pump.h"\n', r"handler/decoder\.c:1:10: fatal error: 'pump\.h' file not found"),
+        (b'#include "pump.h"\n', r"handler/ingest/decoder\.c:1:10: fatal error: 'pump\.h' file not found"),
         (b"int g(void); int f(void); int f(void) { return g(); }\n", r"undefined symbol: g"),
     ],
 )
@@ -135,7 +135,7 @@ def test_missing_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "ingest").mkdir(parents=True)
     for name, code in CODE.items():
         (tmp_path / name).write_bytes(code)
     return tmp_path
@@ -146,7 +146,7 @@ def test_library_for_this_machine_lies_beside_its_source_and_loads(
 ) -> None:
     compile_here(project, cache, report=ignore)
     assert ctypes.CDLL(str(project / LIBRARY)).decode_lines
-    files = {f"handler/{path.name}" for path in (project / LIBRARY).parent.iterdir()}
+    files = {f"handler/ingest/{path.name}" for path in (project / LIBRARY).parent.iterdir()}
     assert files == {LIBRARY, *SOURCES}
 
 

@@ -1,0 +1,72 @@
+"""The errors a run can end with.
+
+::
+
+    ProcessingError
+    ├── ConfigurationError   a variable or features.toml is missing or wrong
+    ├── EventError           the event that started the run cannot be understood
+    ├── LakeError            the object store refused, or did not answer
+    └── OnlineStoreError     the table refused, or did not answer
+
+Each message is one line: what is wrong, where, and what would be right. A line of telemetry that cannot be used
+is no error: it goes to quarantine (see :mod:`handler.ingest.classes`).
+"""
+
+
+class ProcessingError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(ProcessingError):
+    """A setting is missing or wrong.
+
+    Parameters
+    ----------
+    name
+        The variable, or the file and key, to mend.
+    problem
+        What is wrong with it, and what would be right.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
+class EventError(ProcessingError):
+    """The event names no run: a field is unknown, missing or no instant."""
+
+
+class LakeError(ProcessingError):
+    """The lake's store refused a request, or did not answer within its retries.
+
+    Parameters
+    ----------
+    action
+        What was asked for, for example ``"list raw/year=2025/"``.
+    problem
+        What came back, and what to do next.
+    """
+
+    def __init__(self, action: str, problem: str) -> None:
+        super().__init__(f"lake: could not {action}: {problem}")
+        self.action = action
+        self.problem = problem
+
+
+class OnlineStoreError(ProcessingError):
+    """The table refused items, or did not answer within its retries.
+
+    Parameters
+    ----------
+    table
+        The table's name.
+    problem
+        What came back, and what to do next.
+    """
+
+    def __init__(self, table: str, problem: str) -> None:
+        super().__init__(f"table {table}: {problem}")
+        self.table = table
+        self.problem = problem

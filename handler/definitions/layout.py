@@ -1,0 +1,44 @@
+"""Every key of the lake, once: where raw partitions lie, and where processed files do."""
+
+from datetime import datetime
+from typing import Final
+
+RAW: Final = "raw"
+"""The folder of raw partitions, which is only ever read."""
+
+
+def partition_path(hour: datetime) -> str:
+    """Name the folder of an hour.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> partition_path(datetime(2025, 10, 15, 9, tzinfo=UTC))
+    'year=2025/month=10/day=15/hour=09'
+    """
+    return hour.strftime("year=%Y/month=%m/day=%d/hour=%H")
+
+
+def tiles_key(partition: datetime) -> str:
+    """Name the tile file of a partition."""
+    return f"processed/tiles/{partition_path(partition)}/tiles.parquet"
+
+
+def hours_key(partition: datetime) -> str:
+    """Name the hour file of a partition."""
+    return f"processed/hours/{partition_path(partition)}/hours.parquet"
+
+
+def failures_key(partition: datetime) -> str:
+    """Name the failure file of a partition."""
+    return f"processed/failures/{partition_path(partition)}/failures.parquet"
+
+
+def quarantine_key(partition: datetime) -> str:
+    """Name the quarantine file of a partition."""
+    return f"processed/quarantine/{partition_path(partition)}/rejected.parquet"
+
+
+def training_key(hour: datetime) -> str:
+    """Name the training file of an as_of hour."""
+    return f"processed/training/{partition_path(hour)}/features.parquet"

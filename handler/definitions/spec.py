@@ -1,0 +1,214 @@
+"""The feature specification: features.toml, validated once and frozen."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+from handler.definitions.errors import ConfigurationError
+from handler.definitions.timestamps import HOUR, TILE
+
+PACKAGED: Final = Path(__file__).parents[1] / "features.toml"
+PRESENCE: Final = timedelta(hours=24)
+"""A machine has a row while it has a reading this recent; staleness looks back as far."""
+
+ZONE_WINDOW: Final = HOUR
+ZONES: Final = ("A", "B", "C", "D")
+IGNORED_FIELDS: Final = frozenset({"ingestion_timestamp", "sensor_type", "mqtt_topic"})
+LINE_FIELDS: Final = frozenset({"machine_id", "timestamp_utc", "codigo_evento"}) | IGNORED_FIELDS
+_RESERVED: Final = LINE_FIELDS | {"event_timestamp", "created_timestamp", "expires_at"}
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WINDOW: Final = re.compile(r"([1-9][0-9]{0,4})(m|h)")
+_LONGEST_WINDOW: Final = timedelta(hours=168)
+_LARGEST_READING: Final = 1e30  # so that no feature overflows a double or DynamoDB's number
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measured quantity: a numeric field of the raw lines.
+
+    Attributes
+    ----------
+    name
+        The field's name, and the prefix of its features.
+    lowest, highest
+        The plausible range, ends included, in the reading's own unit.
+    zone_boundaries
+        Upper ends of zones A, B and C for the mean of one hour; empty where the reading has no zones.
+    """
+
+    name: str
+    lowest: float
+    highest: float
+    zone_boundaries: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A trailing window ``[as_of - length, as_of)``, named as in column names: ``6h``."""
+
+    label: str
+    length: timedelta
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles the window holds."""
+        return self.length // TILE
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """Which readings there are, and which features are made of them."""
+
+    readings: tuple[Reading, ...]
+    windows: tuple[Window, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Self:
+        """Read a features.toml, by default the packaged one.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file cannot be read, or says something that cannot be done.
+        """
+        path = path or PACKAGED
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(str(path), f"cannot be read ({error}); give a features.toml") from error
+        return cls.parse(text, source=path.name)
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "features.toml") -> Self:
+        """Check the text of a features.toml.
+
+        Parameters
+        ----------
+        text
+            TOML with ``windows``, ``pairs`` and one ``[[readings]]`` table a reading.
+        source
+            What errors call the file.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the first key that is unknown, missing or wrong.
+        """
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(source, f"is not TOML: {error}") from error
+        _require_keys(document, source, required=("windows", "readings"), optional=("pairs",))
+        tables = document["readings"]
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            raise ConfigurationError(f"{source}: readings", "must be one [[readings]] table or more")
+        readings = tuple(_parse_reading(table, f"{source}: readings[{i}]") for i, table in enumerate(tables))
+        _require_unique((reading.name for reading in readings), f"{source}: readings")
+        windows = _parse_windows(document["windows"], f"{source}: windows")
+        pairs = _parse_pairs(document.get("pairs", []), [r.name for r in readings], f"{source}: pairs")
+        return cls(readings, windows, pairs)
+
+    @property
+    def reading_names(self) -> tuple[str, ...]:
+        """The readings' names, in the file's order."""
+        return tuple(reading.name for reading in self.readings)
+
+    @property
+    def lookback(self) -> timedelta:
+        """How far before its ``as_of`` a feature row can see."""
+        return max(PRESENCE, *(window.length for window in self.windows))
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that tiles depend on: the readings' names and plausible ranges.
+
+        Windows, pairs and zones are not in it: they can change without a tile being built again.
+        """
+        ranges = sorted((r.name, r.lowest, r.highest) for r in self.readings)
+        return hashlib.sha256(json.dumps(ranges).encode()).hexdigest()
+
+
+def _require_keys(table: Mapping[str, Any], where: str, *, required: Sequence[str], optional: Sequence[str]) -> None:
+    known = (*required, *optional)
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(f"{where}: {key}", f"is no key here; there are {', '.join(known)}")
+    for key in required:
+        if key not in table:
+            raise ConfigurationError(f"{where}: {key}", "is missing")
+
+
+def _require_unique(names: Iterable[str], where: str) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ConfigurationError(where, f"{name!r} is named {times} times; name it once")
+
+
+def _parse_numbers(value: object, where: str, meaning: str, count: int) -> tuple[float, ...]:
+    if (
+        not isinstance(value, list)
+        or len(value) != count
+        or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
+        or not all(math.isfinite(x) and abs(x) <= _LARGEST_READING for x in value)
+        or any(a >= b for a, b in itertools.pairwise(value))
+    ):
+        raise ConfigurationError(where, f"{value!r} will not do; give {meaning}")
+    return tuple(float(x) for x in value)
+
+
+def _parse_reading(table: Mapping[str, Any], where: str) -> Reading:
+    _require_keys(table, where, required=("name", "plausible"), optional=("zones",))
+    name = table["name"]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{where}: name", f"{name!r} will not do; use lower-case letters, digits and _")
+    if name in _RESERVED:
+        raise ConfigurationError(f"{where}: name", f"{name!r} is a field of every line or output; choose another")
+    lowest, highest = _parse_numbers(
+        table["plausible"], f"{where}: plausible", "[lowest, highest], ascending, within ±1e30", 2
+    )
+    zones: tuple[float, ...] = ()
+    if "zones" in table:
+        zones = _parse_numbers(table["zones"], f"{where}: zones", "the ascending upper ends of A, B and C", 3)
+    return Reading(name, lowest, highest, zones)
+
+
+def _parse_windows(value: object, where: str) -> tuple[Window, ...]:
+    if not isinstance(value, list) or not value:
+        raise ConfigurationError(where, f'{value!r} will not do; give a list such as ["1h", "24h"]')
+    windows = tuple(_parse_window(label, where) for label in value)
+    _require_unique((window.label for window in windows), where)
+    return windows
+
+
+def _parse_window(label: object, where: str) -> Window:
+    match = _WINDOW.fullmatch(label) if isinstance(label, str) else None
+    if match is None:
+        raise ConfigurationError(where, f'{label!r} is no window; write "30m" or "6h"')
+    length = int(match[1]) * (HOUR if match[2] == "h" else timedelta(minutes=1))
+    if length % TILE or length > _LONGEST_WINDOW:
+        raise ConfigurationError(
+            where, f"{label!r} is not a whole number of 5-minute tiles up to 168h; round it, for example to '30m'"
+        )
+    return Window(match[0], length)
+
+
+def _parse_pairs(value: object, names: Sequence[str], where: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list):
+        raise ConfigurationError(where, f"{value!r} will not do; give a list of [reading, reading]")
+    pairs: list[tuple[str, str]] = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1] or not set(map(str, pair)) <= set(names):
+            raise ConfigurationError(where, f"{pair!r} will not do; give two different readings of {', '.join(names)}")
+        pairs.append((pair[0], pair[1]))
+    _require_unique((f"{a}_{b}" for a, b in pairs), where)
+    return tuple(pairs)

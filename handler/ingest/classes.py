@@ -1,0 +1,207 @@
+"""Raw lines → accepted, failures, rejected: every line in exactly one class."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from handler.definitions.raw import RawContent
+from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import HOUR
+from handler.ingest.json_lines import decode_lines
+from handler.plan import FUTURE_TOLERANCE
+
+if TYPE_CHECKING:
+    from handler.ingest.decoder import LeftLine
+    from handler.tiles.ordered_lines import Lines
+
+REASONS: Final = (
+    "not_json",
+    "not_object",
+    "missing_machine_id",
+    "missing_timestamp",
+    "bad_timestamp",
+    "no_reading",
+    "not_a_number",
+    "out_of_range",
+    "from_the_future",
+)
+"""Why a line is rejected; of several, the first holds."""
+
+UNREADABLE: Final = "unreadable_object"
+RAW_BYTES_KEPT: Final = 4096
+_MACHINE_ID_CHARACTERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBatch:
+    """What became of the lines of a batch of objects.
+
+    Attributes
+    ----------
+    readings : Lines
+        The accepted lines in any order, before duplicates are taken out.
+    failures : pl.DataFrame
+        The failure events in reading order, duplicates still in: columns of ``FAILURE_SCHEMA``.
+    rejected : pl.DataFrame
+        The rejected lines and unreadable objects in reading order: columns of ``REJECTED_SCHEMA``. An unreadable
+        object has no line number, and the problem as its text.
+    objects : int
+        How many objects there were.
+    lines : int
+        How many lines were read; blank ones are no lines.
+    unknown_fields : int
+        How many numeric fields are neither readings nor known.
+    """
+
+    readings: "Lines"
+    failures: pl.DataFrame
+    rejected: pl.DataFrame
+    objects: int
+    lines: int
+    unknown_fields: int
+
+
+def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
+    """Put every line of a batch of raw objects in its class.
+
+    Event times are kept to the microsecond, later digits cut off; one more than five minutes after the end of the
+    arrival partition is from the future. A null field is as if absent.
+
+    Parameters
+    ----------
+    contents
+        The objects, whole or in parts, in the listing's order; each is let go before the next is taken.
+    spec
+        The readings, with their plausible ranges in their own units.
+    partition
+        Start of the hour of arrival, UTC.
+    """
+    from handler.ingest.decoder import decode_readings  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+
+    rest = _Rest(spec, _find_latest(partition))
+    decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
+    unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
+    return ParsedBatch(
+        readings=_unite_readings(decoded.lines, rest.readings, spec),
+        failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
+        rejected=pl.concat([*rest.rejected, unreadable]),
+        objects=len(rest.keys),
+        lines=len(decoded.lines) + rest.lines,
+        unknown_fields=decoded.unknown_fields + rest.unknown_fields,
+    )
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What is no plain line, sorted out as it comes: objects, and lines that were left to be decoded one by one."""
+
+    spec: FeatureSpec
+    latest: datetime
+    keys: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, None, str, str]] = field(default_factory=list)
+    readings: list[pl.DataFrame] = field(default_factory=list)
+    failures: list[pl.DataFrame] = field(default_factory=list)
+    rejected: list[pl.DataFrame] = field(default_factory=list)
+    lines: int = 0
+    unknown_fields: int = 0
+
+    def note_objects(self, contents: Iterable[RawContent]) -> Iterator[RawContent]:
+        """Note each object's key, and its problem if it has one."""
+        goes_on = False
+        for content in contents:
+            if not goes_on:
+                self.keys.append(content.key)
+            goes_on = content.goes_on
+            if content.problem is not None:
+                self.unreadable.append((content.key, None, UNREADABLE, content.problem))
+            yield content
+
+    def sort_out(self, left: Sequence["LeftLine"]) -> None:
+        """Put some more lines in their classes."""
+        names = self.spec.reading_names
+        decoded = decode_lines(enumerate(line.raw for line in left), names)
+        lines = classify_lines(decoded.lines, self.spec, self.latest)
+        self.lines += lines.height
+        self.unknown_fields += decoded.unknown_fields
+        is_bad, is_failure = pl.col("reason").is_not_null(), pl.col("codigo_evento").is_not_null()
+        bad = self._locate(lines.filter(is_bad), left)
+        raw_text = pl.Series("raw_text", [_quote(left[row].raw) for row in bad.get_column("row")], dtype=pl.String)
+        self.rejected.append(bad.with_columns(raw_text).select(*REJECTED_SCHEMA))
+        failed = self._locate(lines.filter(~is_bad & is_failure), left)
+        self.failures.append(failed.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA))
+        good = lines.filter(~is_bad & ~is_failure)
+        self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
+
+    def _locate(self, lines: pl.DataFrame, left: Sequence["LeftLine"]) -> pl.DataFrame:
+        """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
+        places = [left[row] for row in lines.get_column("row")]
+        return lines.with_columns(
+            pl.Series("source_key", [self.keys[line.object] for line in places], dtype=pl.String),
+            pl.Series("line_number", [line.number for line in places], dtype=pl.Int64),
+        )
+
+
+def _find_latest(partition: datetime) -> datetime:
+    """Find the latest event time that is not from the future."""
+    return partition + HOUR + FUTURE_TOLERANCE
+
+
+def _quote(raw: bytes) -> str:
+    """Take the first 4 KiB of a line as text; bytes that are no UTF-8 are written as escapes."""
+    return raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
+
+
+def _unite_readings(decoded: "Lines", rest: Sequence[pl.DataFrame], spec: FeatureSpec) -> "Lines":
+    """Put readings together."""
+    from handler.tiles.ordered_lines import Lines  # noqa: PLC0415 - numpy takes half as long as Polars to load
+
+    return Lines.concatenate([decoded, *(Lines.from_frame(part, spec) for part in rest if not part.is_empty())])
+
+
+def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> pl.DataFrame:
+    """Find the first reason against each decoded line.
+
+    Parameters
+    ----------
+    lines
+        Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the
+        wrong kind), ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), a Float64
+        column a reading, ``is_bad_number`` (a reading is there, but is no number) and ``broken`` (``not_json``,
+        ``not_object`` or null).
+    spec
+        The readings, with their plausible ranges.
+    latest
+        The latest event time that is accepted.
+
+    Returns
+    -------
+    pl.DataFrame
+        The lines with ``reason`` (String, null where the line is good).
+    """
+    is_failure = pl.col("codigo_evento").is_not_null()
+    no_reading = pl.all_horizontal(pl.col(r.name).is_null() for r in spec.readings) & ~pl.col("is_bad_number")
+    out_of_range = pl.any_horizontal(~pl.col(r.name).is_between(r.lowest, r.highest) for r in spec.readings)
+    return lines.with_columns(
+        reason=pl.when(pl.col("broken").is_not_null())
+        .then(pl.col("broken"))
+        .when(pl.col("machine_id").is_null())
+        .then(pl.lit("missing_machine_id"))
+        .when(~pl.col("machine_id").str.len_chars().is_between(1, _MACHINE_ID_CHARACTERS))
+        .then(pl.lit("missing_machine_id"))
+        .when(~pl.col("has_timestamp"))
+        .then(pl.lit("missing_timestamp"))
+        .when(pl.col("event_time").is_null())
+        .then(pl.lit("bad_timestamp"))
+        .when(~is_failure & no_reading)
+        .then(pl.lit("no_reading"))
+        .when(~is_failure & pl.col("is_bad_number"))
+        .then(pl.lit("not_a_number"))
+        .when(~is_failure & out_of_range.fill_null(value=False))
+        .then(pl.lit("out_of_range"))
+        .when(pl.col("event_time") > latest)
+        .then(pl.lit("from_the_future"))
+    )

@@ -1,0 +1,306 @@
+"""The lake: listing and reading raw partitions, reading and writing processed files, over any object store."""
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import InvalidPathError
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+from handler.definitions.errors import ConfigurationError
+from handler.definitions.layout import RAW, partition_path
+from handler.definitions.raw import RawContent, RawObject
+from handler.lake.objects import read_files, read_objects, split_by_size
+from handler.lake.requests import gather, run, turning_store_errors
+
+BATCH_BYTES: Final = 32 * 2**20
+"""How many raw bytes, as stored, are one batch."""
+
+_LIST_PAGE: Final = 1000
+_TAIL_BYTES: Final = 64 * 2**10
+_RAW_OBJECT: Final = re.compile(r"[^/]+\.jsonl(\.gz)?")
+_LEVELS: Final = (r"year=[0-9]{4}", r"month=[01][0-9]", r"day=[0-3][0-9]", r"hour=([01][0-9]|2[0-3])")
+
+ReadBatch = Callable[[], Iterable[RawContent]]
+"""Reads a batch of raw objects, some at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in one raw partition.
+
+    Attributes
+    ----------
+    objects
+        The ``.jsonl`` and ``.jsonl.gz`` objects, by key.
+    skipped
+        How many other objects lie there.
+    """
+
+    objects: tuple[RawObject, ...] = ()
+    skipped: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the objects' keys, sizes and versions; equal listings have equal ones."""
+        digest = hashlib.sha256()
+        for item in self.objects:
+            digest.update(f"{item.key}\0{item.size}\0{item.version}\0".encode())
+        return digest.hexdigest()
+
+
+class Lake:
+    """A data lake in S3, in a local folder or in memory.
+
+    Parameters
+    ----------
+    store
+        Any obstore store, rooted at the lake.
+    folder
+        Where it is on this machine, if it is: objects are then read as files, and nothing is asked for ahead.
+    """
+
+    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def open(
+        cls, location: str, *, endpoint: str | None = None, region: str | None = None, max_retries: int = 6
+    ) -> "Lake":
+        """Open a bucket by its name, or a folder by its ``file://`` URL; credentials come from the environment.
+
+        Parameters
+        ----------
+        location
+            The bucket or folder.
+        endpoint, region
+            Of the store; None for what the environment says.
+        max_retries
+            How often a request that failed on the way is sent again, with exponential backoff and jitter.
+
+        Raises
+        ------
+        ConfigurationError
+            If the folder does not exist.
+        """
+        if location.startswith("file://"):
+            folder = Path(unquote(urlsplit(location).path))
+            if not folder.is_dir():
+                raise ConfigurationError("lake", f"there is no folder {folder}; give one that holds {RAW}/")
+            return cls(LocalStore(folder), folder)
+        return cls(
+            S3Store(
+                location,
+                region=region,
+                client_options={
+                    "allow_http": (endpoint or "").startswith("http://"),
+                    "connect_timeout": timedelta(seconds=5),
+                    "timeout": timedelta(seconds=60),
+                },
+                retry_config={"max_retries": max_retries, "retry_timeout": timedelta(seconds=60)},
+            )
+        )
+
+    def list_partitions(self, hours: Iterable[datetime]) -> tuple[dict[datetime, Listing], dict[str, int]]:
+        """List raw partitions, many at a time.
+
+        Only hours that the lake holds are listed page by page, so asking for empty ones costs next to nothing.
+
+        Parameters
+        ----------
+        hours
+            Starts of the hours of arrival.
+
+        Returns
+        -------
+        listings : dict of datetime to Listing
+            One for each hour asked for; empty where nothing lies.
+        strays : dict of str to int
+            Objects that lie above the partitions and so belong to none, counted by folder.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
+        return run(self._list_partitions(sorted(set(hours))))
+
+    async def _list_partitions(self, hours: Sequence[datetime]) -> tuple[dict[datetime, Listing], dict[str, int]]:
+        paths = {hour: f"{RAW}/{partition_path(hour)}" for hour in hours}
+        folders = sorted({"/".join(path.split("/")[:depth]) for path in paths.values() for depth in range(1, 5)})
+        levels = await gather(self._list_level, folders)
+        is_known = all(prefixes is not None for prefixes, _ in levels)
+        present = {prefix for prefixes, _ in levels for prefix in prefixes or ()}
+        held = [hour for hour in hours if paths[hour] in present or not is_known]
+        listings = dict.fromkeys(hours, Listing())
+        found = await gather(self._list_partition, [paths[hour] for hour in held])
+        listings.update(zip(held, found, strict=True))
+        return listings, {folder: strays for folder, (_, strays) in zip(folders, levels, strict=True) if strays}
+
+    async def _list_level(self, folder: str) -> tuple[list[str] | None, int]:
+        """List the folders one level down, and count what does not belong there (a stray folder: one page).
+
+        A stray whose key obstore cannot hold hides the others: the folders are then not known.
+        """
+        depth = folder.count("/")
+        with turning_store_errors(f"list {folder}/"):
+            try:
+                level = await self._list_with_delimiter(folder)
+            except InvalidPathError:
+                return None, 1
+            prefixes = list(level["common_prefixes"])
+            strays = len(level["objects"])
+            for prefix in prefixes:
+                if not re.fullmatch(_LEVELS[depth], prefix.rsplit("/", 1)[-1]):
+                    async for page in self._list_pages(prefix):
+                        strays += len(page)
+                        break
+        return prefixes, strays
+
+    async def _list_with_delimiter(self, folder: str) -> "obstore.ListResult[Sequence[obstore.ObjectMeta]]":
+        if self._folder is not None:  # a disk answers at once: a hop to another thread would take longer
+            return obstore.list_with_delimiter(self._store, folder)
+        return await obstore.list_with_delimiter_async(self._store, folder)
+
+    async def _list_pages(self, folder: str) -> AsyncIterator[Sequence["obstore.ObjectMeta"]]:
+        pages = obstore.list(self._store, folder, chunk_size=_LIST_PAGE)
+        if self._folder is not None:
+            for page in pages:
+                yield page
+        else:
+            async for page in pages:
+                yield page
+
+    async def _list_partition(self, folder: str) -> Listing:
+        objects: list[RawObject] = []
+        skipped = 0
+        with turning_store_errors(f"list {folder}/"):
+            async for page in self._list_pages(folder):
+                for meta in page:
+                    if _RAW_OBJECT.fullmatch(meta["path"][len(folder) + 1 :]):
+                        modified = meta["last_modified"].isoformat()
+                        objects.append(RawObject(meta["path"], meta["size"], meta["e_tag"], modified))
+                    else:
+                        skipped += 1
+        return Listing(tuple(sorted(objects, key=lambda item: item.key)), skipped)
+
+    def has_raw_objects(self) -> bool:
+        """Tell whether anything at all lies under ``raw/``."""
+        with turning_store_errors(f"list {RAW}/"):
+            return any(len(page) > 0 for page in obstore.list(self._store, RAW, chunk_size=1))
+
+    def split_batches(self, listing: Listing, *, batch_bytes: int = BATCH_BYTES) -> Iterator[ReadBatch]:
+        """Split a partition's objects, in the listing's order, into batches that are read when they are called.
+
+        Reading raises as :func:`handler.lake.objects.read_objects` and :func:`handler.lake.objects.read_files` do.
+
+        Parameters
+        ----------
+        listing
+            What to read.
+        batch_bytes
+            The stored size at which a batch is closed; one larger object is a batch of its own.
+        """
+        for batch in split_by_size(listing.objects, batch_bytes):
+            if self._folder is None:
+                yield partial(read_objects, self._store, batch)
+            else:
+                yield partial(read_files, self._folder, self._store, batch)
+
+    def read(self, keys: Iterable[str]) -> list[bytes | None]:
+        """Read whole objects, many at a time; None for each that does not exist.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
+        if self._folder is not None:
+            return [_read_file(self._folder / key) for key in keys]
+        return run(self._read_existing(self._get, list(keys)))
+
+    def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
+        """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
+        if self._folder is not None:
+            return [_read_file(self._folder / key, most=_TAIL_BYTES) for key in keys]
+        return run(self._read_existing(self._get_tail, list(keys)))
+
+    async def _read_existing(
+        self, get: Callable[[str], Awaitable[bytes | None]], keys: Sequence[str]
+    ) -> list[bytes | None]:
+        """Ask only for keys that a listing of their days' folders shows.
+
+        To a role that may list some prefixes only, S3 answers 403, not 404, for a key that does not exist.
+        """
+        days = sorted({key.rsplit("/", 2)[0] for key in keys})
+        present = {key for found in await gather(self._list_keys, days) for key in found}
+
+        async def get_present(key: str) -> bytes | None:
+            return await get(key) if key in present else None
+
+        return await gather(get_present, keys)
+
+    async def _list_keys(self, folder: str) -> list[str]:
+        with turning_store_errors(f"list {folder}/"):
+            return [meta["path"] async for page in self._list_pages(folder) for meta in page]
+
+    async def _get(self, key: str) -> bytes | None:
+        with turning_store_errors(f"read {key}"):
+            try:
+                response = await obstore.get_async(self._store, key)
+                return bytes(await response.bytes_async())
+            except FileNotFoundError:
+                return None
+
+    async def _get_tail(self, key: str) -> bytes | None:
+        with turning_store_errors(f"read {key}"):
+            try:
+                response = await obstore.get_async(self._store, key, options={"range": {"suffix": _TAIL_BYTES}})
+                return bytes(await response.bytes_async())
+            except FileNotFoundError:
+                return None
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write objects whole, many at a time, replacing what is there.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer; some of the objects may have been written.
+        """
+        run(gather(self._put, list(files.items())))
+
+    async def _put(self, file: tuple[str, bytes]) -> None:
+        key, data = file
+        with turning_store_errors(f"write {key}"):
+            if self._folder is not None:
+                obstore.put(self._store, key, data)
+            else:
+                await obstore.put_async(self._store, key, data)
+
+
+def _read_file(path: Path, *, most: int | None = None) -> bytes | None:
+    """Read a file, or the last bytes of it; None where there is none."""
+    with turning_store_errors(f"read {path}"):
+        try:
+            with path.open("rb", buffering=0) as file:
+                if most is not None:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+                return file.read()
+        except FileNotFoundError:
+            return None

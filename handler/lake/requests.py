@@ -1,0 +1,67 @@
+"""Requests to an object store: many at a time, and what goes wrong with them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from obstore.exceptions import BaseError
+
+from handler.definitions.errors import LakeError
+
+_REQUESTS_IN_FLIGHT: Final = 128
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@contextmanager
+def turning_store_errors(action: str) -> Iterator[None]:
+    """Turn what obstore raises into a :class:`LakeError` that says what was being done."""
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise LakeError(action, _explain(error)) from error
+
+
+def _explain(error: BaseException) -> str:
+    message = " ".join(str(error).split("\n\nDebug source")[0].split())
+    for code, advice in (
+        ("NoSuchBucket", "the bucket does not exist; check DATA_LAKE_BUCKET"),
+        ("AccessDenied", "access is denied; check the role's permissions"),
+        ("error sending request", "the store does not answer; check the network and AWS_ENDPOINT_URL"),
+    ):
+        if code in message:
+            return f"{advice} ({message[:300]})"
+    return message[:500] or type(error).__name__
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own.
+
+    Not ``asyncio.run``: taking back its handler of SIGINT writes out the task's result, megabytes of raw lines, for
+    the message of an exception that it then drops.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def gather(work: Callable[[S], Awaitable[T]], items: Sequence[S]) -> list[T]:
+    """Do ``work`` on every item, a bounded number at a time; results in the items' order."""
+    limit = asyncio.Semaphore(_REQUESTS_IN_FLIGHT)
+
+    async def bounded(item: S) -> T:
+        async with limit:
+            return await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(bounded(item)) for item in items]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

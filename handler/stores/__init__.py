@@ -1,0 +1,1 @@
+"""Where feature rows go: ``online`` writes items through ``dynamodb``, ``training`` writes files."""

@@ -1,0 +1,209 @@
+"""Every line in exactly one class, for the first reason that holds."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.definitions.raw import RawContent
+from handler.definitions.schema import REJECTED_SCHEMA
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import parse_timestamps
+from handler.ingest.classes import REASONS, ParsedBatch, parse_batch
+from tests import reference
+from tests.harness import T0, at, line, stamp
+
+SPEC = FeatureSpec.load()
+GOOD = line("M1", at(0.5), temperature=70.5)
+
+
+def parse(*lines: bytes) -> ParsedBatch:
+    return parse_batch([RawContent("raw/a.jsonl", b"\n".join(lines) + b"\n")], SPEC, T0)
+
+
+def test_accepted_line_keeps_machine_time_and_readings() -> None:
+    batch = parse(line("M1", at(0.5), temperature=70.5, vibration=None))
+    assert batch.readings.to_frame().fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
+    assert (batch.lines, batch.failures.height, batch.rejected.height) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "raw"),
+    [
+        ("not_json", b'{"machine_id":"M1"'),
+        ("not_json", b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":NaN}'),
+        ("not_json", b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":-Infinity}'),
+        ("not_json", b'{"machine_id":"M\xff","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
+        ("not_json", b'\xef\xbb\xbf{"machine_id":"M1"}'),
+        ("not_json", b'{"machine_id":"\\ud800","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
+        ("not_json", GOOD + GOOD),
+        ("not_json", b"[" * 100_000),
+        ("not_object", b"[]"),
+        ("not_object", b"null"),
+        ("not_object", b"1e400"),
+        ("missing_machine_id", b'{"timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
+        ("missing_machine_id", line("", at(0.5), temperature=1)),
+        ("missing_machine_id", line("x" * 257, at(0.5), temperature=1)),
+        ("missing_machine_id", b'{"machine_id":7,"timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
+        ("missing_machine_id", b'{"machine_id":null,"timestamp_utc":"no","temperature_celsius":"x"}'),
+        ("missing_timestamp", b'{"machine_id":"M1","temperature_celsius":"x"}'),
+        ("missing_timestamp", b'{"machine_id":"M1","timestamp_utc":null}'),
+        ("bad_timestamp", b'{"machine_id":"M1","timestamp_utc":1760486400,"temperature_celsius":1}'),
+        ("bad_timestamp", line("M1", "", temperature=1)),
+        ("bad_timestamp", line("M1", "2025-10-15T00:01:00", temperature=1)),
+        ("no_reading", line("M1", at(0.5))),
+        ("no_reading", line("M1", at(0.5), temperature=None, pressure=3)),
+        ("no_reading", line("M1", at(0.5), codigo_evento="")),
+        ("no_reading", line("M1", at(0.5), codigo_evento=7)),
+        ("not_a_number", line("M1", at(0.5), temperature="70")),
+        ("not_a_number", line("M1", at(0.5), temperature=True)),
+        ("not_a_number", line("M1", at(0.5), temperature=[70])),
+        ("not_a_number", line("M1", at(0.5), temperature={}, vibration=9999)),
+        ("not_a_number", b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1e400}'),
+        (
+            "not_a_number",
+            b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1' + b"0" * 400 + b"}",
+        ),
+        ("out_of_range", line("M1", at(0.5), temperature=400.0001)),
+        ("out_of_range", line("M1", at(0.5), temperature=20, vibration=-0.1)),
+        ("out_of_range", line("M1", at(9), temperature=1e30)),
+        ("from_the_future", line("M1", at(1, minutes=5, microseconds=1), temperature=20)),
+        ("from_the_future", line("M1", at(1, minutes=6), codigo_evento="FALHA")),
+    ],
+)
+def test_line_is_rejected_for_the_first_reason_that_holds(reason: str, raw: bytes) -> None:
+    batch = parse(raw, GOOD)
+    assert batch.rejected["reason"].to_list() == [reason]
+    assert len(batch.readings) == 1
+    assert batch.lines == 2
+
+
+def test_every_reason_is_one_of_those_listed_in_order() -> None:
+    assert REASONS.index("not_json") < REASONS.index("missing_machine_id") < REASONS.index("from_the_future")
+    assert len(set(REASONS)) == len(REASONS) == 9
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        line("x" * 256, at(0.5), temperature=1),
+        line("ñ" * 256, at(0.5), temperature=1),
+        line("M1", at(0.5), temperature=-60, vibration=0),
+        line("M1", at(0.5), temperature=400, vibration=200),
+        line("M1", at(1, minutes=5), temperature=1),
+        line("M1", "0001-01-01T00:00:00Z", temperature=1),
+        GOOD[:-1] + b',"deep":' + b"[" * 900 + b"]" * 900 + b"}",
+        GOOD[:-1] + b',"big":1e999}',
+        b"  " + GOOD + b"\t\r",
+        b'{"machine_id":"",' + GOOD[1:],
+    ],
+)
+def test_line_on_the_edge_is_accepted(raw: bytes) -> None:
+    batch = parse(raw)
+    assert batch.rejected.rows() == []
+    assert len(batch.readings) == 1
+
+
+def test_failure_line_ignores_readings_beside_it() -> None:
+    batch = parse(line("M1", at(0.25), codigo_evento="FALHA_VIBRACAO_ELEVADA", temperature="broken"))
+    assert batch.failures.rows() == [("M1", at(0.25), "FALHA_VIBRACAO_ELEVADA", "raw/a.jsonl", 1)]
+    assert len(batch.readings) == 0
+
+
+def test_blank_lines_are_no_lines_but_keep_their_numbers() -> None:
+    batch = parse(b"", b" \t\r", b"oops", b"", GOOD, b"[1]")
+    assert batch.lines == 3
+    assert batch.rejected.rows() == [
+        ("raw/a.jsonl", 3, "not_json", "oops"),
+        ("raw/a.jsonl", 6, "not_object", "[1]"),
+    ]
+
+
+def test_quarantine_keeps_the_first_4096_bytes_and_shows_what_is_no_text() -> None:
+    batch = parse(b"\xffabc" + b"x" * 10_000)
+    (text,) = batch.rejected["raw_text"]
+    assert text == "\\xffabc" + "x" * 4092
+
+
+def test_unreadable_object_costs_no_line_of_another() -> None:
+    batch = parse_batch([RawContent("raw/a.gz", problem="cut off"), RawContent("raw/b", GOOD)], SPEC, T0)
+    assert batch.rejected.rows() == [("raw/a.gz", None, "unreadable_object", "cut off")]
+    assert len(batch.readings) == 1
+    assert batch.lines == 1
+
+
+def test_unknown_numeric_fields_are_counted() -> None:
+    batch = parse(
+        line("M1", at(0.5), temperature=1, pressure_bar=6.1, rpm=1500, note="x", flag=True, ingestion_timestamp=5)
+    )
+    assert batch.unknown_fields == 2
+
+
+def test_no_objects_give_empty_frames() -> None:
+    batch = parse_batch([], SPEC, T0)
+    assert batch.lines == 0
+    assert batch.readings.to_frame().columns == ["machine_id", "event_time", "temperature_celsius", "vibration_rms"]
+    assert list(batch.rejected.schema) == list(REJECTED_SCHEMA)
+
+
+VALID = [
+    "2025-10-15T09:00:00Z",
+    "2025-10-15T09:00:00.1Z",
+    "2025-10-15T09:00:00.123456789Z",
+    "2025-10-15T09:00:00.999999999+00:00",
+    "2025-10-15T09:00:00-03:00",
+    "2025-10-15T09:00:00+0530",
+    "2025-10-15T09:00:00+05",
+    "2024-02-29T23:59:59Z",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+]
+INVALID = [
+    "",
+    "2025-10-15",
+    "2025-10-15T09:00:00",
+    "2025-10-15 09:00:00Z",
+    "2025-10-15t09:00:00z",
+    "2025-10-15T09:00:00.Z",
+    "2025-10-15T09:00:00.1234567890Z",
+    "2025-02-29T00:00:00Z",
+    "2025-13-01T00:00:00Z",
+    "2025-10-15T24:00:00Z",
+    "2025-10-15T23:60:00Z",
+    "2025-10-15T23:59:60Z",
+    "2025-10-15T09:00:00+24:00",
+    "2025-10-15T09:00:00+05:",
+    "2025-10-15T09:00:00Z ",
+    "٢٠٢٥-10-15T09:00:00Z",
+    "0000-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+01:00",
+    "2025-10-15T09:00Z",
+]
+
+
+@pytest.mark.parametrize("text", VALID + INVALID)
+def test_timestamp_is_read_as_the_reference_reads_it(text: str) -> None:
+    (read,) = parse_timestamps(pl.Series([text]))
+    assert read == reference.read_time(text)
+    assert (read is None) == (text in INVALID)
+
+
+@given(
+    time=st.datetimes(timezones=st.just(T0.tzinfo)),
+    digits=st.text("0123456789", max_size=9),
+    zone=st.sampled_from(["Z", "+00:00", "-03:30", "+14", "+0245", "", "-23:59"]),
+    cut=st.integers(0, 40),
+)
+def test_any_timestamp_is_read_as_the_reference_reads_it(time, digits: str, zone: str, cut: int) -> None:  # type: ignore[no-untyped-def]
+    text = f"{time.year:04d}-{time:%m-%dT%H:%M:%S}" + (f".{digits}" if digits else "") + zone
+    texts = [text, text[:cut], text.replace("T", " ")]
+    assert parse_timestamps(pl.Series(texts)).to_list() == [reference.read_time(t) for t in texts]
+
+
+def test_reading_time_is_cut_to_the_microsecond() -> None:
+    text = stamp(T0 + timedelta(minutes=1))[:-1] + "999Z"
+    assert parse(line("M1", text, temperature=1)).readings.to_frame()["event_time"].to_list() == [
+        T0 + timedelta(minutes=1)
+    ]

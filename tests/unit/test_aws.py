@@ -1,0 +1,133 @@
+"""What a user can configure reaches the requests."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.credentials import RefreshableCredentials
+
+from handler.app import connect_dynamodb
+from handler.aws import Endpoint, find_endpoint
+from handler.definitions.errors import ConfigurationError
+from handler.stores.dynamodb import DynamoDB
+from handler.stores.signature import NoCredentialsError
+from tests.table_server import Key
+
+
+def test_region_and_endpoint_are_those_of_the_service() -> None:
+    found = find_endpoint(None, "sa-east-1")
+    assert (found.url, found.region) == ("https://dynamodb.sa-east-1.amazonaws.com", "sa-east-1")
+    assert (found.host, found.port, found.path) == ("dynamodb.sa-east-1.amazonaws.com", 443, "/")
+    assert found.authority == "dynamodb.sa-east-1.amazonaws.com"
+    assert "Botocore" in found.user_agent
+    assert find_endpoint(None, None).region == "us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://general:1"}, "http://general:1"),
+        ({"AWS_ENDPOINT_URL": "http://general:1", "AWS_ENDPOINT_URL_DYNAMODB": "http://own:2"}, "http://own:2"),
+        ({"AWS_USE_FIPS_ENDPOINT": "true"}, "https://dynamodb-fips.us-east-1.amazonaws.com"),
+        ({"AWS_DEFAULT_REGION": "cn-north-1"}, "https://dynamodb.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_variables_of_aws_are_obeyed(variables: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find_endpoint(None, None).url == url
+    given = find_endpoint("http://given:3", None).url
+    assert given == (url if "AWS_ENDPOINT_URL_DYNAMODB" in variables else "http://given:3")
+
+
+def test_profile_gives_region_credentials_and_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile plant]\nregion = eu-west-1\naws_access_key_id = AK\naws_secret_access_key = SK\nca_bundle = /ca.pem\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "plant")
+    found = find_endpoint(None, None)
+    assert (found.region, found.ca_file) == ("eu-west-1", "/ca.pem")
+    assert (found.read_credentials().access_key, found.read_credentials().secret_key) == ("AK", "SK")
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_certificates_are_those_of_the_variable(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path(find_endpoint(None, None).ca_file or "")
+    assert own.exists()
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setenv(name, str(bundle))
+    found = find_endpoint(None, None)
+    assert found.ca_file == str(bundle)
+    tls = found.make_tls()
+    assert tls is not None
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+    bundle.write_text("no certificate")
+    with pytest.raises(ConfigurationError, match=r"^AWS_CA_BUNDLE: .*ca\.pem holds no certificates"):
+        DynamoDB(find_endpoint(None, None))
+
+
+def test_missing_region_and_wrong_url_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"the table's client cannot be made: Invalid endpoint"):
+        find_endpoint("no url", "us-east-1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(ConfigurationError, match=r"^AWS_REGION: .*You must specify a region"):
+        find_endpoint(None, None)
+
+
+def test_proxy_is_taken_where_none_is_excepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pass@proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "near.example")
+    assert find_endpoint(None, None).proxy == "http://user:pass@proxy:3128"
+    assert find_endpoint("https://near.example", None).proxy is None
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy:3129")
+    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY"):
+        find_endpoint(None, None)
+
+
+def test_credentials_that_end_are_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    def renew() -> dict[str, str]:
+        nonlocal made
+        made += 1
+        end = datetime.now(UTC) + timedelta(seconds=1 if made == 1 else 3600)
+        return {"access_key": f"AK{made}", "secret_key": "SK", "token": f"T{made}", "expiry_time": end.isoformat()}
+
+    ending = RefreshableCredentials.create_from_metadata(renew(), renew, "a test")
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda self: ending)
+    frozen = find_endpoint(None, None).read_credentials()
+    assert (frozen.access_key, frozen.token, made) == ("AK2", "T2", 2)
+
+
+def test_without_credentials_reading_them_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda self: None)
+    with pytest.raises(NoCredentialsError, match="Unable to locate credentials"):
+        find_endpoint(None, None).read_credentials()
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "path"),
+    [
+        ("http://h:80", "h", "/"),
+        ("https://h:80/", "h:80", "/"),
+        ("http://[::1]:8000/a b/", "[::1]:8000", "/a%20b/"),
+    ],
+)
+def test_host_and_path_are_written_as_they_are_signed(url: str, authority: str, path: str) -> None:
+    endpoint = Endpoint(url, "us-east-1", Key)
+    assert (endpoint.authority, endpoint.path) == (authority, path)
+
+
+def test_client_is_made_once() -> None:
+    connect_dynamodb.cache_clear()
+    made: Any = connect_dynamodb(None, "us-east-1")
+    assert connect_dynamodb(None, "us-east-1") is made
+    connect_dynamodb.cache_clear()
