@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import polars as pl
+
+from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, format_instant
-from handler.plan import Run
+from handler.plan import Plan
 from handler.stores.online import OnlineResult
 from handler.tiles.partition import MappedPartition
 
@@ -44,15 +47,22 @@ class Accounting:
             if hours > 0:
                 self.lines["too_late" if hours * HOUR > allowed_lateness else "late"] += lines
 
-    def to_answer(self, run: Run, duration_ms: int) -> dict[str, Any]:
+    def add_newest(self, rows: pl.DataFrame, spec: FeatureSpec) -> None:
+        """Count the machines of the newest rows, and find the longest time since any machine's latest reading."""
+        self.machines = rows.height
+        if not rows.is_empty():
+            staleness = pl.min_horizontal(f"{name}_staleness_seconds" for name in spec.reading_names)
+            self.stalest_seconds = float(rows.select(staleness.max()).item())
+
+    def to_answer(self, plan: Plan, duration_ms: int) -> dict[str, Any]:
         """Write the answer; ``lines`` adds up: read = accepted + failures + duplicates + rejected.
 
         ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
         """
         lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
         return {
-            "as_of": format_instant(run.as_of),
-            "span": {"start": format_instant(run.start), "end": format_instant(run.end)},
+            "as_of": format_instant(plan.as_of),
+            "span": {"start": format_instant(plan.start), "end": format_instant(plan.end)},
             "objects": {name: self.objects[name] for name in ("read", "skipped", "unreadable")},
             "lines": {
                 **{name: self.lines[name] for name in lines},

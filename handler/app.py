@@ -14,7 +14,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
 from handler.pipeline import Job, run_pipeline
-from handler.plan import Run, plan_run
+from handler.plan import Plan, make_plan
 from handler.settings import Settings
 from handler.stores.dynamodb import DynamoDB
 from handler.stores.online import OnlineResult, to_items, write_items
@@ -44,8 +44,15 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     try:
         settings = Settings.from_environment(os.environ)
         logger.setLevel(settings.log_level)
-        run = plan_run(event, now=now, time_window=settings.time_window)
-        answer = run_pipeline(run, prepare_job(run, settings, now))
+        spec = FeatureSpec.load(settings.features_file)
+        plan = make_plan(
+            event,
+            now=now,
+            time_window=settings.time_window,
+            lookback=spec.lookback,
+            allowed_lateness=settings.allowed_lateness,
+        )
+        answer = run_pipeline(plan, prepare_job(plan, spec, settings, now))
     except ProcessingError as error:
         logger.error("run failed: %s", error)
         raise
@@ -57,21 +64,19 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     return answer
 
 
-def prepare_job(run: Run, settings: Settings, now: datetime) -> Job:
-    """Open the stores and load the spec, in the order in which a mistake is cheapest."""
-    spec = FeatureSpec.load(settings.features_file)
+def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime) -> Job:
+    """Open the lake, and prepare to open the table when there is something to write."""
 
     def write_online(rows: pl.DataFrame) -> OnlineResult:
         if rows.is_empty():
             return OnlineResult()
         client = connect_dynamodb(settings.endpoint, settings.region)
-        return write_items(client, settings.table, to_items(rows, now), only_newer=run.is_backfill)
+        return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill)
 
     return Job(
         lake=Lake.open(settings.lake, endpoint=settings.endpoint, region=settings.region),
         write_online=write_online,
         spec=spec,
-        allowed_lateness=settings.allowed_lateness,
         now=now,
         report=lambda message, fields: logger.info(message, extra=fields),
     )

@@ -1,46 +1,111 @@
-"""Which instants a run answers for, and which partitions and training hours follow from them: pure.
+"""Event → plan: which instants a run answers for, and which partitions and training hours follow from them. Pure.
 
 All intervals of event time are ``[start, end)``; only a run's span is ``(start, end]``, since a feature row at an
 instant speaks of what came before it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from handler.definitions.errors import EventError
 from handler.definitions.timestamps import HOUR, TILE, ceil_to, floor_to, parse_instant
 
-FUTURE_TOLERANCE: Final = timedelta(minutes=5)
-"""How far after the end of its arrival partition an event time may lie: clocks differ."""
+BLOCK: Final = timedelta(hours=24)
+"""The training hours of less than this are computed together."""
 
 _YEARS: Final = range(1971, 9999)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """The instants one run answers for.
+class Plan:
+    """What one run answers for.
 
     Attributes
     ----------
     start, end
         The span ``(start, end]``, whole tiles, UTC. ``end`` is the run's ``as_of``.
+    lookback
+        How far before its ``as_of`` a feature row can see.
+    allowed_lateness
+        How late a reading may arrive and still count in features.
     is_backfill
         Whether the event named a span; an online item is then replaced only by a newer one.
+    arrivals
+        The partitions whose hour of arrival touches the span.
+    training_hours
+        The whole hours in the span.
     """
 
     start: datetime
     end: datetime
+    lookback: timedelta
+    allowed_lateness: timedelta
     is_backfill: bool = False
+    arrivals: frozenset[datetime] = field(init=False)
+    training_hours: frozenset[datetime] = field(init=False)
+
+    def __post_init__(self) -> None:
+        after = self.end + TILE
+        first = floor_to(self.start, HOUR)
+        object.__setattr__(self, "arrivals", frozenset(_iterate_hours(first, after)))
+        object.__setattr__(self, "training_hours", frozenset(_iterate_hours(first + HOUR, after)))
 
     @property
     def as_of(self) -> datetime:
         """The instant the online features speak of."""
         return self.end
 
+    def list_contributors(self, instants: Iterable[datetime]) -> set[datetime]:
+        """List the partitions that can hold event times which the rows of some instants see.
 
-def plan_run(event: Mapping[str, Any], *, now: datetime, time_window: timedelta) -> Run:
+        The first is an hour before the longest window, for event times a little ahead of their arrival; the last is as
+        late as a reading may be. Partitions after an instant count as well: what has arrived, counts.
+
+        Examples
+        --------
+        >>> from datetime import UTC
+        >>> at = lambda hour: datetime(2025, 10, 15, hour, tzinfo=UTC)
+        >>> plan = Plan(at(6), at(9), lookback=2 * HOUR, allowed_lateness=HOUR)
+        >>> sorted(partition.hour for partition in plan.list_contributors([at(9)]))
+        [6, 7, 8, 9]
+        """
+        return {
+            partition
+            for instant in instants
+            for partition in _iterate_hours(
+                floor_to(instant - self.lookback, HOUR) - HOUR, ceil_to(instant, HOUR) + self.allowed_lateness
+            )
+        }
+
+    def list_affected_hours(self, partition: datetime, lateness: Iterable[int]) -> set[datetime]:
+        """List the training hours, up to the span's end, that can see readings of a partition.
+
+        Parameters
+        ----------
+        partition
+            Start of the hour of arrival.
+        lateness
+            The hours by which its readings are late; those later than allowed are left out.
+        """
+        event_hours = [partition - hours * HOUR for hours in lateness if hours * HOUR <= self.allowed_lateness]
+        return {
+            hour
+            for event_hour in event_hours
+            for hour in _iterate_hours(event_hour + HOUR, event_hour + HOUR + self.lookback)
+            if hour <= self.end
+        }
+
+
+def make_plan(
+    event: Mapping[str, Any],
+    *,
+    now: datetime,
+    time_window: timedelta,
+    lookback: timedelta,
+    allowed_lateness: timedelta = timedelta(hours=24),
+) -> Plan:
     """Read the event that started a run.
 
     Parameters
@@ -52,11 +117,21 @@ def plan_run(event: Mapping[str, Any], *, now: datetime, time_window: timedelta)
         The time of the call, UTC: the ``as_of`` of an empty event.
     time_window
         The span of a run that is no backfill.
+    lookback, allowed_lateness
+        As in :class:`Plan`.
 
     Raises
     ------
     EventError
-        If the event has other fields, or a field that is no instant, or a span that holds none.
+        If the event has other fields, or a field that is no instant, or a span that holds no instant.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> now = datetime(2025, 10, 15, 9, 2, tzinfo=UTC)
+    >>> plan = make_plan({}, now=now, time_window=timedelta(hours=3), lookback=timedelta(hours=24))
+    >>> plan.as_of.minute, sorted(hour.hour for hour in plan.training_hours)
+    (0, [7, 8, 9])
     """
     if not isinstance(event, Mapping):
         raise EventError(f'event: {event!r} is no object; send {{}}, {{"as_of"}} or {{"start", "end"}}')
@@ -65,10 +140,10 @@ def plan_run(event: Mapping[str, Any], *, now: datetime, time_window: timedelta)
         start, end = _read_instant(event, "start"), _read_instant(event, "end")
         if start >= end:
             raise EventError(f"event: start {event['start']!r} is not five minutes or more before end {event['end']!r}")
-        return Run(start, end, is_backfill=True)
+        return Plan(start, end, lookback, allowed_lateness, is_backfill=True)
     if fields <= {"as_of"}:
         as_of = _read_instant(event, "as_of") if fields else floor_to(now, TILE)
-        return Run(as_of - time_window, as_of)
+        return Plan(as_of - time_window, as_of, lookback, allowed_lateness)
     raise EventError(
         f"event: fields {', '.join(sorted(map(str, fields)))} name no run; send {{}}, "
         '{"as_of"}, or "start" and "end" together'
@@ -88,63 +163,7 @@ def _read_instant(event: Mapping[str, Any], field: str) -> datetime:
     return floor_to(instant, TILE)
 
 
-def list_arrivals(run: Run) -> list[datetime]:
-    """List the partitions whose hour of arrival touches the span ``(start, end]``, ascending.
-
-    Examples
-    --------
-    >>> from datetime import UTC
-    >>> at = lambda hour: datetime(2025, 10, 15, hour, tzinfo=UTC)
-    >>> [p.hour for p in list_arrivals(Run(at(6), at(9)))]
-    [6, 7, 8, 9]
-    """
-    return list(_iterate_hours(floor_to(run.start, HOUR), run.end + TILE))
-
-
-def list_training_hours(run: Run) -> list[datetime]:
-    """List the whole hours in the span ``(start, end]``, ascending.
-
-    Examples
-    --------
-    >>> from datetime import UTC
-    >>> at = lambda hour: datetime(2025, 10, 15, hour, tzinfo=UTC)
-    >>> [hour.hour for hour in list_training_hours(Run(at(6), at(9)))]
-    [7, 8, 9]
-    """
-    return list(_iterate_hours(floor_to(run.start, HOUR) + HOUR, run.end + TILE))
-
-
-def list_contributors(as_of: datetime, *, lookback: timedelta, allowed_lateness: timedelta) -> list[datetime]:
-    """List the partitions that can hold event times in ``[as_of - lookback, as_of)``, ascending.
-
-    The first is an hour before the window, for event times a little ahead of their arrival; the last is as late
-    as a reading may be. Those after ``as_of`` count as well: what has arrived, counts.
-    """
-    first = floor_to(as_of - lookback, HOUR) - HOUR
-    return list(_iterate_hours(first, ceil_to(as_of, HOUR) + allowed_lateness))
-
-
-def list_affected_hours(event_hours: Iterable[datetime], *, lookback: timedelta, until: datetime) -> set[datetime]:
-    """Find the training hours, up to ``until`` inclusive, that can see readings of the given event hours.
-
-    Parameters
-    ----------
-    event_hours
-        Starts of hours of event time in which a reading changed.
-    lookback
-        The spec's lookback.
-    until
-        The end of the run's span.
-    """
-    return {
-        hour
-        for event_hour in event_hours
-        for hour in _iterate_hours(event_hour + HOUR, event_hour + HOUR + lookback)
-        if hour <= until
-    }
-
-
-def group_into_blocks(hours: Iterable[datetime], *, longest: timedelta) -> Iterator[list[datetime]]:
+def group_into_blocks(hours: Iterable[datetime], *, longest: timedelta = BLOCK) -> Iterator[list[datetime]]:
     """Group training hours, ascending, into blocks that each span less than ``longest``.
 
     A block is what the reduce step holds in memory at a time, however long the backfill.

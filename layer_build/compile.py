@@ -22,10 +22,7 @@ from layer_build.target import TARGETS
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = (
     "handler/ingest/decoder.c",
-    "handler/ingest/tiles.c",
-    "handler/ingest/merge.c",
     "handler/ingest/json.h",
-    "handler/ingest/sums.h",
     "handler/ingest/text.h",
     "handler/ingest/values.h",
 )

@@ -116,7 +116,7 @@ def use_handler() -> float:
     from handler.ingest.decoder import LeftLine, decode_readings
     from handler.lake.lake import Lake
     from handler.pipeline import Job, run_pipeline
-    from handler.plan import plan_run
+    from handler.plan import make_plan
     from handler.stores.online import OnlineResult, to_items
     from handler.stores.training import read_training
 
@@ -138,12 +138,14 @@ def use_handler() -> float:
         text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
         left: list[LeftLine] = []
         decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, left.extend)
-        _require(len(decoded.lines) == 59, f"the handler's library does not load, or leaves {len(left)} lines")
+        _require(decoded.lines.height == 59, f"the handler's library does not load, or leaves {len(left)} lines")
         (raw / "a.jsonl").write_text(text, encoding="utf-8")
         lake = Lake.open(Path(folder).resolve().as_uri())
-        run = plan_run({"as_of": AS_OF.isoformat()}, now=AS_OF, time_window=timedelta(hours=6))
-        job = Job(lake, write_online, spec, timedelta(hours=24), AS_OF, lambda _message, _fields: None)
-        answer = run_pipeline(run, job)
+        plan = make_plan(
+            {"as_of": AS_OF.isoformat()}, now=AS_OF, time_window=timedelta(hours=6), lookback=spec.lookback
+        )
+        job = Job(lake, write_online, spec, AS_OF, lambda _message, _fields: None)
+        answer = run_pipeline(plan, job)
         _require(answer["lines"]["accepted"] == 59 and answer["machines"] == 1, f"the handler answers {answer}")
         frame = pd.DataFrame(read_training(lake, [AS_OF], spec).to_dict(as_series=False))
     _require(frame["vibration_rms_mean_1h"].tolist() == [30.0], "the handler's mean is wrong")

@@ -8,59 +8,58 @@ import polars as pl
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 
-FAILURE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
+Schema = Mapping[str, pl.DataType]
+
+FAILURE_SCHEMA: Final[Schema] = {
     "machine_id": pl.String(),
     "event_timestamp": INSTANT,
     "codigo_evento": pl.String(),
     "source_key": pl.String(),
     "line_number": pl.Int64(),
 }
-REJECTED_SCHEMA: Final[Mapping[str, pl.DataType]] = {
+
+REJECTED_SCHEMA: Final[Schema] = {
     "source_key": pl.String(),
     "line_number": pl.Int64(),
     "reason": pl.String(),
     "raw_text": pl.String(),
 }
 
-TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
-TILE_SCHEMA: Final[Mapping[str, pl.DataType]] = {
-    "machine_id": pl.String(),
-    "reading": pl.String(),
-    "tile_start": INSTANT,
-    "n": pl.Int64(),
-    "first": pl.Float64(),
-    "last": pl.Float64(),
-    "value_min": pl.Float64(),
-    "value_max": pl.Float64(),
-    "value_centre": pl.Float64(),
-    "value_m2": pl.Float64(),
-    "value_m3": pl.Float64(),
-    "value_m4": pl.Float64(),
-    "time_min": INSTANT,
-    "time_max": INSTANT,
-    "time_centre": pl.Float64(),
-    "time_m2": pl.Float64(),
-    "cross": pl.Float64(),
-}
-"""Columns of a tile; docs/architecture.md, "Tiles", says what each holds."""
-
-HOUR_SCHEMA: Final[Mapping[str, pl.DataType]] = {
-    "machine_id": pl.String(),
-    "series": pl.String(),
-    "hour_start": INSTANT,
-    "tiles": pl.Int64(),
+MOMENTS: Final[Schema] = {
     "n": pl.Int64(),
     **dict.fromkeys(
         (
-            "first", "last", "x_min", "x_max", "x_centre", "x_m2", "x_m3", "x_m4",
-            "y_min", "y_max", "y_centre", "y_m2", "cross",
+            "first", "last",
+            "x_min", "x_max", "x_centre", "x_m2", "x_m3", "x_m4",
+            "y_min", "y_max", "y_centre", "y_m2",
+            "cross",
         ),
         pl.Float64(),
     ),
 }  # fmt: skip
-"""Columns of an hour. Times are microseconds since its start; ``first`` and ``last`` are 0 where it is of a pair."""
+"""Columns that summarize samples of two variables, x and y; ``handler.tiles.merge`` says what each holds."""
 
-STATISTICS: Final[Mapping[str, pl.DataType]] = {
+TILE_KEYS: Final = ("machine_id", "reading", "tile_start")
+TILE_SCHEMA: Final[Schema] = {
+    "machine_id": pl.String(),
+    "reading": pl.String(),
+    "tile_start": INSTANT,
+    **MOMENTS,
+}
+"""Columns of a tile: x is the value, y the event time in microseconds since ``tile_start``."""
+
+HOUR_KEYS: Final = ("machine_id", "series", "hour_start")
+HOUR_SCHEMA: Final[Schema] = {
+    "machine_id": pl.String(),
+    "series": pl.String(),
+    "hour_start": INSTANT,
+    "tiles": pl.Int64(),
+    **MOMENTS,
+}
+"""Columns of an hour: of a reading as those of a tile, y in microseconds since ``hour_start``; of a pair, x and y are
+the tile means of the two readings."""
+
+STATISTICS: Final[Schema] = {
     "count": pl.Int64(),
     **dict.fromkeys(
         (
@@ -70,7 +69,7 @@ STATISTICS: Final[Mapping[str, pl.DataType]] = {
         pl.Float64(),
     ),
 }  # fmt: skip
-"""What each reading has for each window, in the order of the columns."""
+"""The statistics of each reading in each window, in the order of the columns."""
 
 
 def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
@@ -97,3 +96,8 @@ def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
 def row_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
     """Name all columns of a feature row, in order, with their types."""
     return {"machine_id": pl.String(), "event_timestamp": INSTANT, **feature_schema(spec)}
+
+
+def empty_frame(schema: Schema) -> pl.DataFrame:
+    """Make a frame without rows."""
+    return pl.DataFrame(schema=dict(schema))

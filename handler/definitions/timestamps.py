@@ -8,6 +8,9 @@ import polars as pl
 
 HOUR: Final = timedelta(hours=1)
 TILE: Final = timedelta(minutes=5)
+FUTURE_TOLERANCE: Final = timedelta(minutes=5)
+"""How far after the end of its arrival partition an event time may lie: clocks differ."""
+
 MICROSECOND: Final = timedelta(microseconds=1)
 INSTANT: Final = pl.Datetime("us", "UTC")
 """The type of every column of instants."""

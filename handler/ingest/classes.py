@@ -10,13 +10,11 @@ import polars as pl
 from handler.definitions.raw import RawContent
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR
+from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
 from handler.ingest.json_lines import decode_lines
-from handler.plan import FUTURE_TOLERANCE
 
 if TYPE_CHECKING:
     from handler.ingest.decoder import LeftLine
-    from handler.tiles.ordered_lines import Lines
 
 REASONS: Final = (
     "not_json",
@@ -42,8 +40,9 @@ class ParsedBatch:
 
     Attributes
     ----------
-    readings : Lines
-        The accepted lines in any order, before duplicates are taken out.
+    readings : pl.DataFrame
+        The accepted lines in any order, duplicates still in: ``machine_id`` (String or Enum), ``event_time``
+        (Datetime, µs, UTC), and a Float64 column a reading, NaN where a line has none.
     failures : pl.DataFrame
         The failure events in reading order, duplicates still in: columns of ``FAILURE_SCHEMA``.
     rejected : pl.DataFrame
@@ -57,7 +56,7 @@ class ParsedBatch:
         How many numeric fields are neither readings nor known.
     """
 
-    readings: "Lines"
+    readings: pl.DataFrame
     failures: pl.DataFrame
     rejected: pl.DataFrame
     objects: int
@@ -86,7 +85,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
     unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
     return ParsedBatch(
-        readings=_unite_readings(decoded.lines, rest.readings, spec),
+        readings=_unite_readings(decoded.lines, rest.readings),
         failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
         rejected=pl.concat([*rest.rejected, unreadable]),
         objects=len(rest.keys),
@@ -155,11 +154,12 @@ def _quote(raw: bytes) -> str:
     return raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
 
 
-def _unite_readings(decoded: "Lines", rest: Sequence[pl.DataFrame], spec: FeatureSpec) -> "Lines":
-    """Put readings together."""
-    from handler.tiles.ordered_lines import Lines  # noqa: PLC0415 - numpy takes half as long as Polars to load
-
-    return Lines.concatenate([decoded, *(Lines.from_frame(part, spec) for part in rest if not part.is_empty())])
+def _unite_readings(decoded: pl.DataFrame, rest: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put readings together: an Enum of machines where all lines were decoded at once, else text."""
+    others = [part for part in rest if not part.is_empty()]
+    if not others:
+        return decoded
+    return pl.concat([decoded.with_columns(pl.col("machine_id").cast(pl.String)), *others])
 
 
 def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> pl.DataFrame:

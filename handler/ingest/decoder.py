@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import IGNORED_FIELDS, FeatureSpec
-from handler.definitions.timestamps import MICROSECOND
+from handler.definitions.timestamps import INSTANT, MICROSECOND
 from handler.ingest.framing import WholeLines, cut_lines
 from handler.ingest.native import POINTER, address_of, load_function
-from handler.tiles.ordered_lines import Lines
 
 Array = NDArray[Any]
 
@@ -53,7 +53,7 @@ class DecodedReadings:
         How many of their numeric fields are neither readings nor known.
     """
 
-    lines: Lines
+    lines: pl.DataFrame
     unknown_fields: int
 
 
@@ -84,7 +84,7 @@ class _Decoding:
 
     def __init__(self, spec: FeatureSpec, latest: datetime, take_left: TakeLeft) -> None:
         self._take_left = take_left
-        self._names = tuple(sorted(spec.reading_names))
+        self._names = spec.reading_names
         self._fields, self._texts = _describe_fields(spec, self._names)
         self._left = np.empty((_MOST_LEFT, 4), np.int64)
         self._aside: list[LeftLine] = []
@@ -131,8 +131,13 @@ class _Decoding:
         """Hand on the last lines that were left, and give what was decoded."""
         self._hand_on()
         rows = self._decoder.row_count
-        ids = [name.decode() for name in self._ids]
-        lines = Lines(ids, self._machines[:rows], self._times[:rows], self._names, self._values[:, :rows])
+        lines = pl.DataFrame(
+            {
+                "machine_id": _name_machines(self._machines[:rows], [name.decode() for name in self._ids]),
+                "event_time": pl.Series(self._times[:rows]).cast(INSTANT),
+                **{name: pl.Series(values[:rows]) for name, values in zip(self._names, self._values, strict=True)},
+            }
+        )
         return DecodedReadings(lines, self._decoder.unknown_count)
 
     def _make_room_for_rows(self, capacity: int) -> None:
@@ -190,6 +195,12 @@ class _Decoding:
         if self._aside:
             self._take_left(self._aside)
         self._aside, self._aside_bytes = [], 0
+
+
+def _name_machines(numbers: Array, names: Sequence[str]) -> pl.Series:
+    """Make an Enum of the machines' numbers, in the smallest type that holds all of them, as Polars stores it."""
+    smallest = next(kind for kind in (np.uint8, np.uint16, np.uint32) if len(names) < np.iinfo(kind).max)
+    return pl.Series(numbers.astype(smallest)).cat.to(pl.Enum(names))
 
 
 def _widen(array: Array, capacity: int) -> Array:

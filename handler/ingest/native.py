@@ -1,6 +1,6 @@
-"""The compiled part of the handler: decoder.c, tiles.c and merge.c, in one library that is called through ctypes.
+"""The compiled part of the handler: decoder.c, in a library that is called through ctypes.
 
-``make setup`` compiles it, and ``make build`` for the function's package. Where it is not there, the callers do the
+``make setup`` compiles it, and ``make build`` for the function's package. Where it is not there, the caller does the
 same work without it: slower, and the same in the end.
 """
 

@@ -19,13 +19,13 @@ from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import RAW, partition_path
 from handler.definitions.raw import RawContent, RawObject
 from handler.lake.objects import read_files, read_objects, split_by_size
+from handler.lake.parquet import TAIL_BYTES
 from handler.lake.requests import gather, run, turning_store_errors
 
 BATCH_BYTES: Final = 32 * 2**20
 """How many raw bytes, as stored, are one batch."""
 
 _LIST_PAGE: Final = 1000
-_TAIL_BYTES: Final = 64 * 2**10
 _RAW_OBJECT: Final = re.compile(r"[^/]+\.jsonl(\.gz)?")
 _LEVELS: Final = (r"year=[0-9]{4}", r"month=[01][0-9]", r"day=[0-3][0-9]", r"hour=([01][0-9]|2[0-3])")
 
@@ -237,7 +237,7 @@ class Lake:
             If the store refuses or does not answer.
         """
         if self._folder is not None:
-            return [_read_file(self._folder / key, most=_TAIL_BYTES) for key in keys]
+            return [_read_file(self._folder / key, most=TAIL_BYTES) for key in keys]
         return run(self._read_existing(self._get_tail, list(keys)))
 
     async def _read_existing(
@@ -270,7 +270,7 @@ class Lake:
     async def _get_tail(self, key: str) -> bytes | None:
         with turning_store_errors(f"read {key}"):
             try:
-                response = await obstore.get_async(self._store, key, options={"range": {"suffix": _TAIL_BYTES}})
+                response = await obstore.get_async(self._store, key, options={"range": {"suffix": TAIL_BYTES}})
                 return bytes(await response.bytes_async())
             except FileNotFoundError:
                 return None

@@ -11,7 +11,7 @@ from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 from handler.lake.lake import Lake
-from handler.tiles.partition import encode_parquet
+from handler.lake.parquet import encode_parquet
 
 
 def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFrame, created: datetime) -> None:

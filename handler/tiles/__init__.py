@@ -1,4 +1,5 @@
-"""Frames → frames: tiles of accepted lines, merged without loss.
+"""Frames → frames: accepted lines become tiles, tiles become hours; all of them merge without loss.
 
-``merge`` is the arithmetic, ``hours`` rolls tiles up, ``partition`` maps one raw partition to its processed files.
+``merge`` is the arithmetic, ``build`` makes tiles of lines, ``hours`` rolls tiles up, ``partition`` maps one raw
+partition to its processed files.
 """

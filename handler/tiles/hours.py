@@ -1,65 +1,78 @@
-"""Hours: what the tiles of one hour of event time come to, so that a run reads few tiles. Pure.
+"""Hours: tiles of one hour of event time in one row, so that a run reads few rows. Pure.
 
-A *series* is one reading, or a pair of them. Its hours are merged tiles: of a reading the tiles themselves, of a pair
-the means of those tiles in which both exist. Both are moments of two variables, called ``x`` and ``y`` here: value and
-time, or the one mean and the other.
+A *series* is one reading, or a pair of readings. Its hours are merged tiles: of a reading the tiles themselves, of a
+pair the means of those tiles in which both readings exist.
 """
 
 import json
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import HOUR_SCHEMA
+from handler.definitions.schema import HOUR_KEYS, HOUR_SCHEMA, MOMENTS, empty_frame
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR, MICROSECOND
+from handler.definitions.timestamps import HOUR
+from handler.tiles.merge import merge_moments
 
-if TYPE_CHECKING:
-    from handler.features.windows import Summaries
-    from handler.tiles.tile_arrays import TileArrays
-
-Names = tuple[str, ...]
-"""Names a series: one reading, or the two of a pair."""
-
-HOUR_WIDTH: Final = HOUR // MICROSECOND
-HOURS_FORMAT: Final = 2
+HOURS_FORMAT: Final = 3
 """Counted up whenever equal tiles would give other hours; those of another format are not read."""
 
-_HOUR_KEYS: Final = ("series", "machine_id", "hour_start")
-_HOUR_NUMBERS: Final = ("machine", "label", "hour_start")
-_AXES: Final = (("value_", "x_"), ("time_", "y_"))
-_TIMES: Final = ("y_min", "y_max")
-_ENDS: Final = ("first", "last")
+PART_KEYS: Final = ("machine_id", "series", "start")
 _DOCUMENT: Final = "hours"
-_ROWS: Final = "rows"
+_OF_PAIR: Final = "|"
 
 
-def describe_hours(hours: pl.DataFrame, spec: FeatureSpec) -> dict[str, str]:
-    """Say what an hour file holds, as Parquet key-value metadata."""
-    return {_DOCUMENT: _name_kind(spec), _ROWS: str(hours.height)}
+def describe_hours(spec: FeatureSpec) -> dict[str, str]:
+    """Say what an hour file holds, as Parquet key-value metadata: hours of other pairs are of no use."""
+    names = [*spec.reading_names, *map(name_pair, spec.pairs)]
+    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": names})}
 
 
-def count_described(metadata: Mapping[str, str], spec: FeatureSpec) -> int | None:
-    """Count the rows of a file with this metadata; None where they are not the hours of the spec."""
-    return int(metadata[_ROWS]) if metadata.get(_DOCUMENT) == _name_kind(spec) else None
-
-
-def _name_kind(spec: FeatureSpec) -> str:
-    """Name what hours are of: those of other pairs are of no use."""
-    return json.dumps({"format": HOURS_FORMAT, "series": [_label(names) for names in list_series(spec)]})
-
-
-def list_series(spec: FeatureSpec) -> list[Names]:
-    """List the series: each reading, then each pair.
+def name_pair(pair: tuple[str, str]) -> str:
+    """Name the series of a pair of readings.
 
     Examples
     --------
-    >>> list_series(FeatureSpec.load())
-    [('temperature_celsius',), ('vibration_rms',), ('temperature_celsius', 'vibration_rms')]
+    >>> name_pair(("temperature_celsius", "vibration_rms"))
+    'temperature_celsius|vibration_rms'
     """
-    return [(name,) for name in spec.reading_names] + list(spec.pairs)
+    return _OF_PAIR.join(pair)
+
+
+def split_series(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
+    """Split tiles into series: those of each reading, then those of each pair.
+
+    Parameters
+    ----------
+    tiles
+        Each tile once: columns of ``TILE_SCHEMA``, ``machine_id`` of any type.
+    spec
+        The readings and pairs; tiles of other readings are left out.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``machine_id``, ``series`` (String), ``start`` (Datetime, µs, UTC), ``tiles``, then ``MOMENTS``. A row of a
+        pair is one sample: x is the mean of the first reading, y that of the second.
+    """
+    columns = [*PART_KEYS, "tiles", *MOMENTS]
+    tiles = tiles.rename({"reading": "series", "tile_start": "start"}).with_columns(tiles=pl.lit(1, pl.Int64))
+    readings = tiles.filter(pl.col("series").is_in(spec.reading_names)).select(columns)
+    return pl.concat([readings, *(_pair_means(readings, pair).select(columns) for pair in spec.pairs)])
+
+
+def _pair_means(readings: pl.DataFrame, pair: tuple[str, str]) -> pl.DataFrame:
+    """Pair the means of the tiles that two readings both have.
+
+    Each is a sample of one that keeps the ends of its tile, so that its position is not rounded to a mean and back.
+    """
+    a, b = (readings.filter(pl.col("series") == name) for name in pair)
+    means = b.select(
+        "machine_id", "start", *(pl.col(f"x_{part}").alias(f"y_{part}") for part in ("min", "max", "centre"))
+    )
+    of_a = a.select("machine_id", "start", "tiles", "x_min", "x_max", "x_centre", pl.col("tiles").alias("n"))
+    none = {name: pl.lit(0.0) for name in ("first", "last", "x_m2", "x_m3", "x_m4", "y_m2", "cross")}
+    return of_a.join(means, on=["machine_id", "start"]).with_columns(series=pl.lit(name_pair(pair)), **none)
 
 
 def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
@@ -68,7 +81,7 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     Parameters
     ----------
     tiles
-        Each tile once, sorted by machine, reading and start: columns of ``TILE_SCHEMA``.
+        Each tile once: columns of ``TILE_SCHEMA``.
     spec
         The readings and pairs.
 
@@ -78,84 +91,23 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
         Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
     """
     if tiles.is_empty():
-        return pl.DataFrame(schema=dict(HOUR_SCHEMA))
-    from handler.tiles.tile_arrays import TileArrays  # noqa: PLC0415 - with numpy, which takes half as long as Polars
-
-    return roll_up_arrays(TileArrays.from_frame(tiles, spec.reading_names), spec)
-
-
-def roll_up_arrays(tiles: "TileArrays", spec: FeatureSpec) -> pl.DataFrame:
-    """Merge tiles into hours, as :func:`roll_up_hours` does; there is at least one."""
-    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
-
-    from handler.tiles.compiled_merge import take_rows  # noqa: PLC0415
-    from handler.tiles.ordering import order_numbers  # noqa: PLC0415
-
-    labels = sorted(map(_label, list_series(spec)))
-    parts: list[dict[str, Any]] = []
-    for names, series in split_tiles(tiles, spec).items():
-        hours = series.roll_up(HOUR_WIDTH)
-        columns = dict.fromkeys(_ENDS, np.zeros(len(hours))) | dict(hours.columns)
-        if len(names) == 1:
-            columns |= {name: columns[name] - hours.place for name in _TIMES}
-        keys = (hours.group, np.full(len(hours), labels.index(_label(names))), hours.place)
-        parts.append(columns | dict(zip(_HOUR_NUMBERS, keys, strict=True)))
-    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = order_numbers([rows[name] for name in _HOUR_NUMBERS]).order
-    rows = take_rows(rows, order)
-    texts = {
-        "machine_id": pl.Series(tiles.machine_ids, dtype=pl.String).gather(rows["machine"]),
-        "series": pl.Series(labels, dtype=pl.String).gather(rows["label"]),
-    }
-    return pl.DataFrame({name: texts.get(name, rows.get(name)) for name in HOUR_SCHEMA}).cast(pl.Schema(HOUR_SCHEMA))
+        return empty_frame(HOUR_SCHEMA)
+    parts = split_series(tiles, spec).with_columns(hour_start=pl.col("start").dt.truncate(HOUR))
+    return merge_moments(count_times_from(parts, pl.col("hour_start")), HOUR_KEYS).select(*HOUR_SCHEMA)
 
 
-def number_machines(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """Make ``machine_id`` an Enum of sorted names, if it is none yet, and give the names."""
-    from handler.tiles.ordering import to_sorted_enum  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+def count_times_from(parts: pl.DataFrame, origin: pl.Expr) -> pl.DataFrame:
+    """Count the times of readings from another instant than the row's ``start``; y of a pair is no time.
 
-    ids, names = to_sorted_enum(rows.get_column("machine_id"))
-    return rows.with_columns(ids), names
-
-
-def split_tiles(tiles: "TileArrays", spec: FeatureSpec) -> "dict[Names, Summaries]":
-    """Split tiles into series; places are starts of tiles."""
-    import numpy as np  # noqa: PLC0415 - it takes half as long as Polars to load
-
-    from handler.features.windows import Summaries, pair_means  # noqa: PLC0415
-
-    columns: dict[str, Any] = {"tiles": np.ones(len(tiles), np.int64)}
-    for name, values in tiles.columns.items():
-        columns[next((name.replace(old, new) for old, new in _AXES if name.startswith(old)), name)] = values
-    every = Summaries(tiles.machine, tiles.start, columns)
-    series: dict[Names, Summaries] = {
-        (name,): every.take(np.flatnonzero(tiles.reading == tiles.readings.index(name))) for name in spec.reading_names
-    }
-    return series | {(a, b): pair_means(series[a,], series[b,]) for a, b in spec.pairs}
-
-
-def split_hours(hours: pl.DataFrame, spec: FeatureSpec) -> "dict[Names, Summaries]":
-    """Split hours (columns of ``HOUR_SCHEMA``, machines as an Enum) into series; places are starts of hours."""
-    import numpy as np  # noqa: PLC0415
-
-    from handler.features.windows import Summaries  # noqa: PLC0415
-    from handler.tiles.compiled_merge import take_rows  # noqa: PLC0415
-    from handler.tiles.ordering import order_rows, to_array  # noqa: PLC0415
-
-    labels = [_label(names) for names in list_series(spec)]
-    hours = hours.with_columns(pl.col("series").cast(pl.Enum(labels)))
-    order = order_rows(hours, _HOUR_KEYS).order
-    columns = take_rows({name: to_array(hours.get_column(name)) for name in HOUR_SCHEMA}, order)
-    number, machine, start = (columns.pop(key) for key in _HOUR_KEYS)
-    ends = np.searchsorted(number, np.arange(len(labels)), side="right")
-    series: dict[Names, Summaries] = {}
-    for names, (begin, end) in zip(list_series(spec), pairwise([0, *ends]), strict=True):
-        own = {name: values[begin:end] for name, values in columns.items() if len(names) == 1 or name not in _ENDS}
-        if len(names) == 1:
-            own |= {name: start[begin:end] + own[name].astype(np.int64) for name in _TIMES}
-        series[names] = Summaries(machine[begin:end], start[begin:end], own)
-    return series
-
-
-def _label(names: Names) -> str:
-    return "|".join(names)
+    Parameters
+    ----------
+    parts
+        ``series``, ``start``, ``y_min`` and ``y_max`` (microseconds since ``start``), and any others.
+    origin
+        The instant to count from.
+    """
+    moved = (pl.col("start") - origin).dt.total_microseconds()
+    is_time = ~pl.col("series").cast(pl.String).str.contains(_OF_PAIR, literal=True)
+    return parts.with_columns(
+        pl.when(is_time).then(pl.col("y_min", "y_max") + moved).otherwise(pl.col("y_min", "y_max"))
+    )

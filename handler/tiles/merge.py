@@ -1,12 +1,23 @@
-"""Tiles: five minutes of one machine's one reading as statistics that merge without loss.
+"""The arithmetic of tiles: moments of two variables that merge without loss. Pure.
 
-A summary describes values and their times by the ends of both, and by moments of the *position* between the ends:
-0 at the lowest value (or first instant), 1 at the highest (or last). So every moment is a small number with a
-variance of at least 1/(2n), whatever the unit: readings near 1e9 that differ in the last digit, or by less than the
-square root of the smallest double, lose nothing, and no power overflows.
+A row summarizes ``n`` samples of two variables: x, the values of a reading, and y, their event times; or, for a
+correlation, the tile means of two readings. It holds the ends of each variable, and moments of the *position* between
+the ends: 0 at the lowest value, 1 at the highest.
 
-Merging rescales the positions to the common ends and applies the formulas for central moments and co-moments of any
-number of sets:
+====================  ===========================================================================
+``n``                 samples
+``first`` ``last``    x at the lowest and at the highest y; the largest x where several share it
+``{v}_min`` ``_max``  the ends of a variable
+``{v}_centre``        the mean position
+``{v}_m2`` …          sums of powers of (position - centre); up to the fourth for x, the second for y
+``cross``             sum of products of both deviations
+``tiles``             how many tiles are in it; only hours and windows have it
+====================  ===========================================================================
+
+A position has no unit, and n positions that reach both ends have a variance of at least 1/(2n). So no power overflows
+or vanishes, whatever the unit, and readings near 1e9 that differ in their last digits keep their variance.
+
+Merging moves the positions to the common ends, and adds by the formulas for any number of sets:
 
     M_p = Σ_i Σ_k C(p, k) · M_{p-k, i} · δ_i^k,     δ_i = mean_i - mean,  M_0 = n,  M_1 = 0
 
@@ -15,104 +26,114 @@ one-pass parallel computation of covariances and arbitrary-order statistical mom
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import TILE_SCHEMA
-from handler.definitions.spec import FeatureSpec
-
-_MERGED: Final = ("n", "first", "last", "cross", "tiles")
+from handler.definitions.schema import TILE_KEYS, TILE_SCHEMA
 
 
-def build_tiles(readings: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
-    """Summarize accepted lines into tiles.
-
-    A reading counts in the tile ``[start, start + 5 min)`` of its own event time, however late it arrived.
-
-    Parameters
-    ----------
-    readings
-        ``machine_id`` (String), ``event_time`` (Datetime, µs, UTC) and a Float64 column a reading, with nulls.
-    spec
-        Which columns are readings.
-
-    Returns
-    -------
-    pl.DataFrame
-        Columns of ``TILE_SCHEMA``, sorted by machine, reading and start.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> lines = pl.DataFrame({
-    ...     "machine_id": ["P1", "P1"],
-    ...     "event_time": [datetime(2025, 10, 15, 9, 1, tzinfo=UTC), datetime(2025, 10, 15, 9, 3, tzinfo=UTC)],
-    ...     "temperature_celsius": [70.0, 74.0],
-    ...     "vibration_rms": [None, None],
-    ... }, schema_overrides={"vibration_rms": pl.Float64, "event_time": pl.Datetime("us", "UTC")})
-    >>> build_tiles(lines, FeatureSpec.load()).select("reading", "n", "value_min", "value_max", "value_m2").rows()
-    [('temperature_celsius', 2, 70.0, 74.0, 0.5)]
-    """
-    if readings.is_empty():
-        return pl.DataFrame(schema=dict(TILE_SCHEMA))
-    from handler.tiles.ordered_lines import Lines, order_lines  # noqa: PLC0415 - numpy takes half as long as Polars to load
-    from handler.tiles.tile_arrays import TileArrays  # noqa: PLC0415
-
-    return TileArrays.summarize(order_lines(Lines.from_frame(readings, spec))).to_frame()
-
-
-def merge_tiles(tiles: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Merge the summaries of each group into one: tiles of one start from several partitions, or tiles of a window.
-
-    Parameters
-    ----------
-    tiles
-        Columns of ``TILE_SCHEMA`` and those of ``by``. The groups' rows are added in their order here, so equal
-        input in equal order gives equal bits.
-    by
-        The columns that name a group, for example ``("machine_id", "reading")``.
-
-    Returns
-    -------
-    pl.DataFrame
-        The columns of ``by``, then those of ``TILE_SCHEMA`` less its keys, and ``tiles``, added up, where it was
-        there; sorted by ``by``.
-    """
-    return merge_moments(tiles, by, x="value", y="time")
-
-
-def merge_moments(rows: pl.DataFrame, by: Sequence[str], *, x: str, y: str) -> pl.DataFrame:
-    """Merge moments of two variables by group, the one up to the fourth order, the other to the second.
+def merge_moments(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Merge the summaries of each group into one.
 
     Parameters
     ----------
     rows
-        For ``x``: columns ``{x}_min``, ``{x}_max``, ``{x}_centre``, ``{x}_m2``, ``{x}_m3``, ``{x}_m4``; for ``y`` the
-        same without the last two; ``n`` and ``cross``. Perhaps ``first`` and ``last``, the values of x at the ends of
-        y, and ``tiles``, which is added up.
+        The columns of ``by`` without nulls, those of ``MOMENTS`` and perhaps ``tiles``, which is added up.
     by
-        The columns that name a group: text, numbers or instants.
-    x, y
-        The variables' prefixes.
+        The columns that name a group.
 
     Returns
     -------
     pl.DataFrame
-        ``by``, then the same columns in their order; sorted by ``by``.
-    """
-    names = [name for name in rows.columns if name in _MERGED or name.startswith((f"{x}_", f"{y}_"))]
-    if rows.is_empty():
-        return rows.select(*by, *names)
-    from handler.tiles.compiled_merge import take_rows  # noqa: PLC0415 - with numpy, which takes half as long as Polars
-    from handler.tiles.moments import merge  # noqa: PLC0415
-    from handler.tiles.ordering import order_rows, to_array  # noqa: PLC0415
+        ``by``, ``tiles`` where it was there, then the columns of ``MOMENTS``; sorted by ``by``.
 
-    ordering = order_rows(rows, by)
-    if ordering.begins.all():  # nothing to merge
-        return rows.select(*by, *names)[ordering.order]
-    columns = take_rows({name: to_array(rows.get_column(name)) for name in names}, ordering.order)
-    segments = ordering.segments
-    merged = pl.DataFrame(merge(columns, segments, x=x, y=y)).select(names)
-    keys = rows.select(by)[ordering.order[segments.starts]]
-    return keys.hstack(merged.cast({name: rows.schema[name] for name in names}))
+    Examples
+    --------
+    Two summaries: one sample at 70.0, and two at 70.0 and 74.0.
+
+    >>> rows = pl.DataFrame({
+    ...     "machine_id": "P1", "n": [1, 2], "first": [70.0, 74.0], "last": [70.0, 70.0],
+    ...     "x_min": 70.0, "x_max": [70.0, 74.0], "x_centre": [0.0, 0.5],
+    ...     "x_m2": [0.0, 0.5], "x_m3": 0.0, "x_m4": [0.0, 0.125],
+    ...     "y_min": [0.0, 1.0], "y_max": [0.0, 2.0], "y_centre": [0.0, 0.5], "y_m2": [0.0, 0.5], "cross": [0.0, -0.5],
+    ... })
+    >>> merge_moments(rows, ["machine_id"]).select("n", "first", "last", "x_max", "x_centre").rows()
+    [(3, 70.0, 70.0, 74.0, 0.3333333333333333)]
+    """
+    n, r, q, d, e = (pl.col(name) for name in ("n", "x_scale", "y_scale", "x_offset", "y_offset"))
+    m2, m3, m4 = r**2 * pl.col("x_m2"), r**3 * pl.col("x_m3"), r**4 * pl.col("x_m4")
+    sums = {
+        "n": n.sum(),
+        "first": pl.when(pl.col("y_min") == pl.col("y_lowest")).then("first").max(),
+        "last": pl.when(pl.col("y_max") == pl.col("y_highest")).then("last").max(),
+        "x_min": pl.col("x_lowest").first(),
+        "x_max": pl.col("x_highest").first(),
+        "x_centre": pl.col("x_middle").first(),
+        "x_m2": (m2 + n * d**2).sum(),
+        "x_m3": (m3 + 3 * d * m2 + n * d**3).sum(),
+        "x_m4": (m4 + 4 * d * m3 + 6 * d**2 * m2 + n * d**4).sum(),
+        "y_min": pl.col("y_lowest").first(),
+        "y_max": pl.col("y_highest").first(),
+        "y_centre": pl.col("y_middle").first(),
+        "y_m2": (q**2 * pl.col("y_m2") + n * e**2).sum(),
+        "cross": (r * q * pl.col("cross") + n * d * e).sum(),
+    }
+    if "tiles" in rows.columns:
+        sums = {"tiles": pl.col("tiles").sum(), **sums}
+    texts = [name for name in by if rows.schema[name] == pl.String]
+    enums = [pl.col(name).cast(pl.Enum(rows.get_column(name).unique().sort())) for name in texts]  # cheaper to group by
+    moved = _move_to_common_ends(rows.lazy().with_columns(enums), by)
+    return moved.group_by(by).agg(**sums).sort(by).with_columns(pl.col(texts).cast(pl.String)).collect()
+
+
+def _move_to_common_ends(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
+    """Add where each row's positions lie between the ends of its group.
+
+    For each variable: the ends of the group (``lowest``, ``highest``), the row's length by the group's (``scale``), the
+    mean position of the group (``middle``), and the distance from it to that of the row (``offset``).
+    """
+    ends: dict[str, pl.Expr] = {}
+    scales: dict[str, pl.Expr] = {}
+    positions: dict[str, pl.Expr] = {}
+    middles: dict[str, pl.Expr] = {}
+    offsets: dict[str, pl.Expr] = {}
+    for v in "xy":
+        low, high, lowest, highest = (pl.col(f"{v}_{end}") for end in ("min", "max", "lowest", "highest"))
+        ends |= {f"{v}_lowest": low.min().over(by), f"{v}_highest": high.max().over(by)}
+        scales[f"{v}_scale"] = divide(high - low, highest - lowest)
+        # each divided before they are added: a subnormal length times a centre is no position any more
+        start = divide(low - lowest, highest - lowest)
+        position, n = pl.col(f"{v}_position"), pl.col("n")
+        positions[f"{v}_position"] = start + pl.col(f"{v}_scale") * pl.col(f"{v}_centre")
+        middles[f"{v}_middle"] = ((position * n).sum() / n.sum()).over(by)
+        offsets[f"{v}_offset"] = position - pl.col(f"{v}_middle")
+    for columns in (ends, scales, positions, middles, offsets):
+        rows = rows.with_columns(**columns)
+    return rows
+
+
+def merge_tiles(tiles: pl.DataFrame) -> pl.DataFrame:
+    """Merge what several batches or partitions hold of the same tile, so that each tile is there once.
+
+    Parameters
+    ----------
+    tiles
+        Columns of ``TILE_SCHEMA``.
+
+    Returns
+    -------
+    pl.DataFrame
+        The same columns, sorted by machine, reading and start.
+    """
+    return merge_moments(tiles, TILE_KEYS).select(*TILE_SCHEMA)
+
+
+def divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
+    """Divide, rounding once; 0 where the whole is 0.
+
+    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row, which is a bit off, and
+    infinite for a subnormal number. Adding zeros of the part makes the divisor a column like any other.
+    """
+    part = part.cast(pl.Float64)
+    divisor = part * 0.0 + whole
+    return pl.when(divisor != 0).then(part / divisor).otherwise(0.0)

@@ -1,81 +1,56 @@
-"""Map: one raw partition → its tiles, failures and quarantine, and a small report. Pure, a batch at a time."""
+"""Map: one raw partition → its tiles, hours, failures and quarantine, and what became of its lines."""
 
-import io
-import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import tee
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA
+from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR
+from handler.definitions.timestamps import HOUR, INSTANT
 from handler.ingest.classes import UNREADABLE, ParsedBatch, parse_batch
+from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
-from handler.lake.lake import Listing, ReadBatch
-from handler.tiles.hours import describe_hours
-
-if TYPE_CHECKING:
-    from handler.tiles.tile_builder import SummarizedLines
-
-    _Parsed = tuple[ParsedBatch, SummarizedLines | None]
-
-TILE_FORMAT: Final = 3
-"""Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
+from handler.lake.lake import ReadBatch
+from handler.lake.parquet import encode_parquet
+from handler.settings import MAX_HOURS
+from handler.tiles.build import build_tiles
+from handler.tiles.hours import describe_hours, roll_up_hours
+from handler.tiles.manifest import Manifest
+from handler.tiles.merge import merge_tiles
 
 _PARSERS: Final = 2
 _PARSED_AHEAD: Final = 3
-_SMALLEST_ROW_GROUP: Final = 4096
-_MOST_ROW_GROUPS: Final = 16
-"""So that some machines' rows are read without the others', and the footer stays within the tail that is read."""
+_TILES_HELD: Final = 100_000
+"""Tiles of batches are merged when there are more, and twice as many as last time: the time stays linear."""
 
-_MANIFEST: Final = "manifest"
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
 
-def fingerprint_inputs(listing: Listing, spec: FeatureSpec) -> str:
-    """Name all that a tile file is made of: what the partition holds, the readings, and the format."""
-    return f"{TILE_FORMAT}:{spec.fingerprint}:{listing.fingerprint}"
-
-
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a tile file says of itself, in its Parquet footer.
+class RawPartition:
+    """A raw partition that is to be mapped.
 
     Attributes
     ----------
+    hour
+        Start of the hour of arrival, UTC.
+    batches
+        Its objects, in the listing's order; each batch is read once.
     fingerprint
-        Of its inputs, see :func:`fingerprint_inputs`.
-    lateness
-        Accepted lines by lateness in hours; what is later than any setting allows is counted as one hour later.
+        Of the inputs, kept in the tile file.
     """
 
+    hour: datetime
+    batches: Iterable[ReadBatch]
     fingerprint: str
-    lateness: Mapping[int, int]
-
-    def event_hours(self, partition: datetime, *, allowed_lateness: timedelta) -> list[datetime]:
-        """List the hours of event time, as late as allowed, in which the partition holds readings."""
-        return [partition - hours * HOUR for hours in self.lateness if hours * HOUR <= allowed_lateness]
-
-    def to_metadata(self) -> dict[str, str]:
-        """Write the manifest as Parquet key-value metadata."""
-        return {_MANIFEST: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}
-
-    @classmethod
-    def from_tail(cls, tail: bytes) -> Self | None:
-        """Read the manifest from the last bytes of a tile file; None where they hold none."""
-        try:
-            document = json.loads(pl.read_parquet_metadata(io.BytesIO(tail))[_MANIFEST])
-            return cls(document["fingerprint"], {int(h): n for h, n in document["lateness"].items()})
-        except (pl.exceptions.PolarsError, KeyError, ValueError, OSError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,36 +92,17 @@ class MappedPartition:
     counts: PartitionCounts
 
 
-@dataclass(frozen=True, slots=True)
-class RawPartition:
-    """A raw partition that is to be mapped.
-
-    Attributes
-    ----------
-    hour
-        Start of the hour of arrival, UTC.
-    batches
-        Its objects, in the listing's order; each batch is read once.
-    fingerprint
-        Of the inputs, kept in the tile file.
-    """
-
-    hour: datetime
-    batches: Iterable[ReadBatch]
-    fingerprint: str
-
-
 def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Generator[MappedPartition, None, None]:
     """Turn raw partitions, one after the other, into their processed files.
 
-    Few batches of lines are in memory at a time, some read and parsed while the one before is dealt with; the tiles of
-    batches merge, and of earlier lines only what tells duplicates is kept. A line is a duplicate where the partition
-    already had the same machine, event time and readings, or the same failure event.
+    Few batches are in memory at a time: some are read and parsed in threads while the one before is merged. Of earlier
+    batches only tiles and the hashes that tell duplicates are kept. A line is a duplicate where the partition already
+    had the same machine, event time and readings, or the same failure event.
 
     Parameters
     ----------
     partitions
-        What is to be mapped; each is asked for while the one before is read.
+        The partitions to map; each is asked for while the one before is read.
     spec
         The readings.
 
@@ -167,75 +123,109 @@ def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Gen
             yield _map_partition(partition, iter(batches.__next__, None), spec)
 
 
-def _map_partition(partition: RawPartition, batches: "Iterable[_Parsed]", spec: FeatureSpec) -> MappedPartition:
-    from handler.tiles.tile_builder import TileBuilder  # noqa: PLC0415 - with numpy, which takes half as long as Polars
+@dataclass(frozen=True, slots=True)
+class _SummarizedBatch:
+    """A batch with its own duplicates taken out, and its tiles."""
 
-    builder = TileBuilder(partition.hour)
-    all_failures, all_rejected = [_empty(FAILURE_SCHEMA)], [_empty(REJECTED_SCHEMA)]
-    objects = lines = unknown_fields = 0
-    for batch, summarized in batches:
-        all_failures.append(batch.failures)
-        all_rejected.append(batch.rejected)
-        objects += batch.objects
-        lines += batch.lines
-        unknown_fields += batch.unknown_fields
-        if summarized is not None:
-            builder.add(summarized)
-    failures, rejected = pl.concat(all_failures), pl.concat(all_rejected)
-    first_failures = failures.unique(_FAILURE_KEYS, keep="first")
-    reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
-    unreadable = reasons.pop(UNREADABLE, 0)
-    manifest = Manifest(partition.fingerprint, dict(sorted(builder.lateness.items())))
-    tiles = builder.finish()
-    with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
-        tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
-        hours = builder.roll_up(spec)
-        hour_file = encode_parquet(hours, describe_hours(hours, spec), compression="lz4")
-    return MappedPartition(
-        hour=partition.hour,
-        tiles=tile_file.result(),
-        hours=hour_file,
-        failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
-        rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
-        manifest=manifest,
-        counts=PartitionCounts(
-            objects_read=objects - unreadable,
-            unreadable=unreadable,
-            lines=lines,
-            accepted=builder.lateness.total(),
-            failures=first_failures.height,
-            duplicates=builder.duplicates + failures.height - first_failures.height,
-            rejected=reasons,
-            unknown_fields=unknown_fields,
-        ),
-    )
+    batch: ParsedBatch
+    unique: UniqueLines
+    tiles: pl.DataFrame
 
 
-def _list_jobs(partitions: Iterable[RawPartition], spec: FeatureSpec) -> "Iterator[Callable[[], _Parsed | None]]":
+def _list_jobs(
+    partitions: Iterable[RawPartition], spec: FeatureSpec
+) -> "Iterator[Callable[[], _SummarizedBatch | None]]":
     """List the jobs of parsing: one a batch, and one that does nothing after each partition."""
     for partition in partitions:
         for read in partition.batches:
-            yield partial(_parse, read, spec, partition.hour)
+            yield partial(_summarize_batch, read, spec, partition.hour)
         yield lambda: None
 
 
-def _parse(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> "_Parsed":
-    """Read and parse a batch, and summarize its readings."""
-    from handler.tiles.tile_builder import summarize_batch  # noqa: PLC0415 - with numpy, which takes half as long as Polars
-
+def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> _SummarizedBatch:
     batch = parse_batch(read(), spec, partition)
-    return batch, summarize_batch(batch.readings)
+    unique = drop_repeated(batch.readings)
+    return _SummarizedBatch(batch, unique, build_tiles(unique, spec.reading_names))
 
 
-def encode_parquet(
-    frame: pl.DataFrame, metadata: Mapping[str, str] | None = None, *, compression: Literal["zstd", "lz4"] = "zstd"
-) -> bytes:
-    """Write a frame as Parquet; equal frames give equal bytes. What each run reads again is better off with lz4."""
-    buffer = io.BytesIO()
-    group = max(_SMALLEST_ROW_GROUP, -(-frame.height // _MOST_ROW_GROUPS))
-    frame.write_parquet(buffer, compression=compression, row_group_size=group, metadata=dict(metadata or {}))
-    return buffer.getvalue()
+def _map_partition(partition: RawPartition, batches: Iterable[_SummarizedBatch], spec: FeatureSpec) -> MappedPartition:
+    builder = _PartitionBuilder(partition.hour, spec)
+    for batch in batches:
+        builder.add(batch)
+    return builder.finish(partition.fingerprint)
 
 
-def _empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return pl.DataFrame(schema=dict(schema))
+@dataclass(slots=True)
+class _PartitionBuilder:
+    """The state of a partition between two batches."""
+
+    hour: datetime
+    spec: FeatureSpec
+    lateness: Counter[int] = field(default_factory=Counter)
+    seen: SeenLines = field(default_factory=SeenLines)
+    tiles: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(TILE_SCHEMA)])
+    failures: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(FAILURE_SCHEMA)])
+    rejected: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(REJECTED_SCHEMA)])
+    objects: int = 0
+    lines: int = 0
+    readings: int = 0
+    unknown_fields: int = 0
+
+    def add(self, summarized: _SummarizedBatch) -> None:
+        """Add a batch, less the lines that an earlier one had."""
+        batch, (lines, has_ties), tiles = summarized.batch, summarized.unique, summarized.tiles
+        self.objects += batch.objects
+        self.lines += batch.lines
+        self.readings += batch.readings.height
+        self.unknown_fields += batch.unknown_fields
+        self.failures.append(batch.failures)
+        self.rejected.append(batch.rejected)
+        if lines.is_empty():
+            return
+        is_again = self.seen.find_again(lines)
+        if is_again.any():
+            lines = lines.filter(~is_again)
+            tiles = build_tiles(UniqueLines(lines, has_ties), self.spec.reading_names)
+        self.lateness.update(_count_lateness(lines, self.hour))
+        self.tiles.append(tiles)
+        if sum(part.height for part in self.tiles[1:]) > max(_TILES_HELD, self.tiles[0].height):
+            self.tiles = [merge_tiles(pl.concat(self.tiles))]
+
+    def finish(self, fingerprint: str) -> MappedPartition:
+        """Merge the batches, and encode the files: the tile file in a thread, while the tiles are rolled up."""
+        manifest = Manifest(fingerprint, dict(sorted(self.lateness.items())))
+        tiles = merge_tiles(pl.concat(self.tiles))
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+            tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
+            hours = roll_up_hours(tiles, self.spec)
+            hour_file = encode_parquet(hours, describe_hours(self.spec), compression="lz4")
+        failures, rejected = pl.concat(self.failures), pl.concat(self.rejected)
+        first_failures = failures.unique(_FAILURE_KEYS, keep="first")
+        reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
+        unreadable = reasons.pop(UNREADABLE, 0)
+        accepted = self.lateness.total()
+        return MappedPartition(
+            hour=self.hour,
+            tiles=tile_file.result(),
+            hours=hour_file,
+            failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
+            rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
+            manifest=manifest,
+            counts=PartitionCounts(
+                objects_read=self.objects - unreadable,
+                unreadable=unreadable,
+                lines=self.lines,
+                accepted=accepted,
+                failures=first_failures.height,
+                duplicates=self.readings - accepted + failures.height - first_failures.height,
+                rejected=reasons,
+                unknown_fields=self.unknown_fields,
+            ),
+        )
+
+
+def _count_lateness(lines: pl.DataFrame, partition: datetime) -> dict[int, int]:
+    """Count lines by lateness in hours: start of the arrival partition less start of the event time's hour."""
+    event_hour = pl.col("event_time").dt.truncate(HOUR)
+    lateness = (pl.lit(partition, dtype=INSTANT) - event_hour).dt.total_hours().clip(upper_bound=MAX_HOURS + 1)
+    return dict(lines.select(lateness.value_counts().struct.unnest()).iter_rows())

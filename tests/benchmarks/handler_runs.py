@@ -13,7 +13,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.lake.lake import Lake
 from handler.pipeline import Job, run_pipeline
-from handler.plan import Run
+from handler.plan import Plan
 from handler.stores.online import OnlineResult
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,15 +46,15 @@ class HandlerRun:
 
     def run(self) -> None:
         """Do it."""
+        spec = FeatureSpec.load()
         job = Job(
             lake=Lake(LocalStore(self.root)) if self.is_store else Lake.open(self.root.resolve().as_uri()),
             write_online=self._keep,
-            spec=FeatureSpec.load(),
-            allowed_lateness=24 * HOUR,
+            spec=spec,
             now=NOW,
             report=lambda message, fields: None,
         )
-        self.answer = run_pipeline(Run(self.as_of - self.time_window, self.as_of), job)
+        self.answer = run_pipeline(Plan(self.as_of - self.time_window, self.as_of, spec.lookback, 24 * HOUR), job)
 
     def _keep(self, rows: pl.DataFrame) -> OnlineResult:
         self.rows = rows

@@ -12,11 +12,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
-from handler.features.rows import compute_features, unite_tiles
+from handler.features.rows import compute_features
 from handler.ingest.classes import parse_batch
+from handler.ingest.duplicates import drop_repeated
 from handler.lake.lake import Lake
-from handler.tiles.hours import number_machines
-from handler.tiles.merge import build_tiles
+from handler.tiles.build import build_tiles
+from handler.tiles.merge import merge_tiles
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Contestant, Figure, Race, at_least, describe, run_race
 from tests.benchmarks.handler_runs import HandlerRun
@@ -115,7 +116,7 @@ def test_feature_stage(benchmark: BenchmarkFixture, collected: Collected, lake: 
     series = split_into_series(readings)
 
     def run_ours() -> pl.DataFrame:
-        return compute_features(unite_tiles(build_tiles(readings, spec)), [lake.end], spec)
+        return compute_features(merge_tiles(build_tiles(drop_repeated(readings), spec.reading_names)), [lake.end], spec)
 
     theirs = tsflex_to_frame(compute_with_tsflex(series, lake.end, WINDOW))
     check_equal(select_window(run_ours(), "24h"), theirs, "tsflex")
@@ -143,11 +144,11 @@ def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
     hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
     listings, _ = store.list_partitions(hours)
     parsed = pl.concat(
-        parse_batch(read(), spec, hour).readings.to_frame()
+        parse_batch(read(), spec, hour).readings.with_columns(pl.col("machine_id").cast(pl.String))
         for hour in sorted(hours)
         for read in store.split_batches(listings[hour])
     )
-    return number_machines(parsed)[0]
+    return parsed.with_columns(pl.col("machine_id").cast(pl.Enum(parsed["machine_id"].unique().sort())))
 
 
 def test_bad_lines_cost_little(

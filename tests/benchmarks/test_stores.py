@@ -12,9 +12,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from handler.app import connect_dynamodb, prepare_job
 from handler.definitions.layout import partition_path
+from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.lake.lake import Lake
-from handler.plan import Run
+from handler.plan import Plan
 from handler.settings import Settings
 from handler.stores.online import Item, OnlineResult, to_items
 from tests.benchmarks.conftest import Collected, Sizes
@@ -107,7 +108,7 @@ def test_many_items(
         endpoint=table_endpoint,
         region="us-east-1",
     )
-    write = prepare_job(Run(as_of - HOUR, as_of), settings, NOW).write_online
+    write = prepare_job(Plan(as_of - HOUR, as_of, 24 * HOUR, 24 * HOUR), FeatureSpec.load(), settings, NOW).write_online
     client = boto3.client("dynamodb", endpoint_url=table_endpoint, config=Config(retries={"mode": "standard"}))
     items = list(to_items(rows.head(sizes.one_by_one), NOW))
 

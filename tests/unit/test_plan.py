@@ -5,27 +5,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from handler.definitions.errors import EventError
-from handler.plan import (
-    Run,
-    group_into_blocks,
-    list_affected_hours,
-    list_arrivals,
-    list_contributors,
-    list_training_hours,
-    plan_run,
-)
+from handler.plan import Plan, group_into_blocks, make_plan
 from tests.harness import HOUR, at
 
 DAY = 24 * HOUR
 SIX_HOURS = 6 * HOUR
 
 
-def plan(event: object) -> Run:
-    return plan_run(event, now=at(9, minutes=34, seconds=59.9), time_window=SIX_HOURS)  # type: ignore[arg-type]
+def plan(event: object) -> Plan:
+    now = at(9, minutes=34, seconds=59.9)
+    return make_plan(event, now=now, time_window=SIX_HOURS, lookback=DAY)  # type: ignore[arg-type]
 
 
 def test_empty_event_means_now_floored_to_five_minutes() -> None:
-    assert plan({}) == plan({"as_of": None}) == Run(at(3, minutes=30), at(9, minutes=30))
+    assert plan({}) == plan({"as_of": None}) == Plan(at(3, minutes=30), at(9, minutes=30), DAY, DAY)
 
 
 def test_as_of_of_the_schedule_is_floored_to_five_minutes() -> None:
@@ -35,7 +28,7 @@ def test_as_of_of_the_schedule_is_floored_to_five_minutes() -> None:
 
 def test_backfill_has_its_own_span() -> None:
     run = plan({"start": "2025-10-14T00:00:00Z", "end": "2025-10-15T12:03:00Z"})
-    assert run == Run(at(-24), at(12), is_backfill=True)
+    assert run == Plan(at(-24), at(12), DAY, DAY, is_backfill=True)
 
 
 @pytest.mark.parametrize(
@@ -63,37 +56,43 @@ def test_event_that_names_no_run_is_refused_in_one_line(event: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+def spanning(start: float, end: float) -> Plan:
+    """The plan of a span, in hours after T0."""
+    return Plan(at(start), at(end), lookback=DAY, allowed_lateness=DAY)
+
+
 def test_arrivals_touch_the_span() -> None:
-    assert list_arrivals(Run(at(6), at(9))) == [at(6), at(7), at(8), at(9)]
-    assert list_arrivals(Run(at(6, minutes=5), at(8, minutes=55))) == [at(6), at(7), at(8)]
+    assert spanning(6, 9).arrivals == {at(6), at(7), at(8), at(9)}
+    assert spanning(6 + 1 / 12, 8 + 11 / 12).arrivals == {at(6), at(7), at(8)}
 
 
 def test_training_hours_are_those_in_the_span_with_its_end() -> None:
-    assert list_training_hours(Run(at(6), at(9))) == [at(7), at(8), at(9)]
-    assert list_training_hours(Run(at(6, minutes=35), at(8, minutes=55))) == [at(7), at(8)]
-    assert list_training_hours(Run(at(6, minutes=35), at(6, minutes=55))) == []
+    assert spanning(6, 9).training_hours == {at(7), at(8), at(9)}
+    assert spanning(6.5, 8.75).training_hours == {at(7), at(8)}
+    assert spanning(6.5, 6.75).training_hours == set()
 
 
 def test_spans_of_a_schedule_cover_every_hour_once() -> None:
-    hours = [
-        hour for k in range(8) for hour in list_training_hours(Run(at(6 * k, minutes=35), at(6 * k + 6, minutes=35)))
-    ]
-    assert hours == [at(h) for h in range(1, 49)]
+    hours = [hour for k in range(8) for hour in spanning(6 * k + 0.5, 6 * k + 6.5).training_hours]
+    assert sorted(hours) == [at(h) for h in range(1, 49)]
 
 
 def test_contributors_reach_from_early_clocks_to_the_latest_allowed() -> None:
-    partitions = list_contributors(at(9), lookback=DAY, allowed_lateness=2 * HOUR)
-    assert partitions[0] == at(9 - 24 - 1)
-    assert partitions[-1] == at(8 + 2)
-    partitions = list_contributors(at(9, minutes=5), lookback=HOUR, allowed_lateness=timedelta(0))
-    assert partitions == [at(7), at(8), at(9)]
+    partitions = Plan(at(6), at(9), DAY, allowed_lateness=2 * HOUR).list_contributors([at(9)])
+    assert min(partitions) == at(9 - 24 - 1)
+    assert max(partitions) == at(8 + 2)
+    strict = Plan(at(6), at(9), lookback=HOUR, allowed_lateness=timedelta(0))
+    assert strict.list_contributors([at(9, minutes=5)]) == {at(7), at(8), at(9)}
 
 
 def test_a_reading_affects_the_hours_after_it_that_can_see_it() -> None:
-    affected = list_affected_hours([at(3)], lookback=2 * HOUR, until=at(20))
-    assert affected == {at(4), at(5)}
-    assert list_affected_hours([at(3)], lookback=timedelta(minutes=90), until=at(20)) == {at(4), at(5)}
-    assert list_affected_hours([at(3)], lookback=DAY, until=at(5)) == {at(4), at(5)}
+    def affected(lookback: timedelta, end: float, lateness: list[int]) -> set[datetime]:
+        return Plan(at(0), at(end), lookback, allowed_lateness=4 * HOUR).list_affected_hours(at(6), lateness)
+
+    assert affected(2 * HOUR, 20, [3]) == {at(4), at(5)}
+    assert affected(timedelta(minutes=90), 20, [3]) == {at(4), at(5)}
+    assert affected(DAY, 5, [3]) == {at(4), at(5)}
+    assert affected(2 * HOUR, 20, [5]) == set()
 
 
 def test_blocks_are_shorter_than_asked_for_and_hold_every_hour() -> None:

@@ -8,17 +8,16 @@ import pytest
 
 from handler.definitions.schema import TILE_SCHEMA, feature_schema
 from handler.definitions.spec import FeatureSpec
-from handler.features.rows import compute_features, unite_tiles
-from handler.tiles.merge import build_tiles
+from handler.features.rows import compute_features
+from handler.tiles.merge import merge_tiles
+from tests.frames import Point, assert_close, frame, tiles_of
 from tests.harness import at, to_rows
-from tests.unit.tiles.test_merge import frame
 
 SPEC = FeatureSpec.load()
-Point = tuple[str, datetime, float | None, float | None]
 
 
 def rows_at(as_of: datetime, *lines: Point, spec: FeatureSpec = SPEC) -> dict[str, dict[str, Any]]:
-    return to_rows(compute_features(unite_tiles(build_tiles(frame(*lines), spec)), [as_of], spec))
+    return to_rows(compute_features(tiles_of(frame(*lines), spec), [as_of], spec))
 
 
 def test_no_tiles_give_no_rows_but_every_column() -> None:
@@ -121,15 +120,15 @@ def test_zone_needs_no_window_of_an_hour() -> None:
         {"machine_id": ["M1", "M1"], "event_time": [at(8.2), at(8.9)], "vibration_rms": [1.0, 4.0]},
         schema_overrides={"event_time": pl.Datetime("us", "UTC")},
     )
-    row = to_rows(compute_features(unite_tiles(build_tiles(lines, spec)), [at(9)], spec))["M1"]
+    row = to_rows(compute_features(tiles_of(lines, spec), [at(9)], spec))["M1"]
     assert row["vibration_rms_zone"] == "C"
     assert row["vibration_rms_mean_30m"] == 4.0
 
 
 def test_coverage_counts_a_tile_once_however_many_partitions_hold_it() -> None:
-    on_time = build_tiles(frame(("M1", at(8.5), 1.0, None)), SPEC)
-    late = build_tiles(frame(("M1", at(8.5, seconds=30), 3.0, None)), SPEC)
-    row = to_rows(compute_features(unite_tiles(pl.concat([on_time, late])), [at(9)], SPEC))["M1"]
+    on_time = tiles_of(frame(("M1", at(8.5), 1.0, None)), SPEC)
+    late = tiles_of(frame(("M1", at(8.5, seconds=30), 3.0, None)), SPEC)
+    row = to_rows(compute_features(merge_tiles(pl.concat([on_time, late])), [at(9)], SPEC))["M1"]
     assert row["temperature_celsius_coverage_1h"] == 1 / 12
     assert row["temperature_celsius_mean_1h"] == 2.0
 
@@ -154,9 +153,9 @@ def test_correlation_is_null_below_three_tiles_or_where_one_side_is_constant() -
 def test_instants_of_one_call_are_those_of_many() -> None:
     lines: list[Point] = [("M1", at(k / 7), k % 11, k % 3) for k in range(200)]
     lines += [("M2", at(k / 5), k % 7, None) for k in range(60)]
-    tiles = unite_tiles(build_tiles(frame(*lines), SPEC))
+    tiles = tiles_of(frame(*lines), SPEC)
     instants = [at(h, minutes=35) for h in range(30)]
     together = compute_features(tiles, instants, SPEC)
     alone = pl.concat(compute_features(tiles, [instant], SPEC) for instant in instants)
-    assert together.equals(alone)
+    assert_close(together, alone)
     assert together["event_timestamp"].n_unique() > 25

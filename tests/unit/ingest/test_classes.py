@@ -25,7 +25,7 @@ def parse(*lines: bytes) -> ParsedBatch:
 
 def test_accepted_line_keeps_machine_time_and_readings() -> None:
     batch = parse(line("M1", at(0.5), temperature=70.5, vibration=None))
-    assert batch.readings.to_frame().fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
+    assert batch.readings.fill_nan(None).rows() == [("M1", at(0.5), 70.5, None)]
     assert (batch.lines, batch.failures.height, batch.rejected.height) == (1, 0, 0)
 
 
@@ -144,7 +144,7 @@ def test_unknown_numeric_fields_are_counted() -> None:
 def test_no_objects_give_empty_frames() -> None:
     batch = parse_batch([], SPEC, T0)
     assert batch.lines == 0
-    assert batch.readings.to_frame().columns == ["machine_id", "event_time", "temperature_celsius", "vibration_rms"]
+    assert batch.readings.columns == ["machine_id", "event_time", "temperature_celsius", "vibration_rms"]
     assert list(batch.rejected.schema) == list(REJECTED_SCHEMA)
 
 
@@ -204,6 +204,4 @@ def test_any_timestamp_is_read_as_the_reference_reads_it(time, digits: str, zone
 
 def test_reading_time_is_cut_to_the_microsecond() -> None:
     text = stamp(T0 + timedelta(minutes=1))[:-1] + "999Z"
-    assert parse(line("M1", text, temperature=1)).readings.to_frame()["event_time"].to_list() == [
-        T0 + timedelta(minutes=1)
-    ]
+    assert parse(line("M1", text, temperature=1)).readings["event_time"].to_list() == [T0 + timedelta(minutes=1)]

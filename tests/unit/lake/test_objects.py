@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore, ObjectStore
 
-from handler.lake import objects as raw
 from handler.definitions.errors import LakeError
 from handler.definitions.raw import RawContent, RawObject
 from handler.definitions.spec import FeatureSpec
 from handler.ingest.classes import parse_batch
 from handler.ingest.framing import cut_lines
+from handler.lake import objects as raw
 from handler.lake.lake import Lake
 from handler.lake.objects import read_files, read_objects
 from tests.harness import T0, at, line, write_raw
@@ -61,7 +61,7 @@ def test_batch_is_parsed_alike_wherever_its_objects_are_cut(places: list[int]) -
     spec = FeatureSpec.load()
     whole = parse_batch([RawContent("a", data), RawContent("b", data)], spec, T0)
     parts = parse_batch([*split("a", data, places), *split("b", data, places[::2])], spec, T0)
-    assert parts.readings.to_frame().equals(whole.readings.to_frame())
+    assert parts.readings.equals(whole.readings)
     assert parts.failures.equals(whole.failures)
     assert parts.rejected.equals(whole.rejected)
     assert (parts.objects, parts.lines, parts.unknown_fields) == (2, whole.lines, whole.unknown_fields)

@@ -11,20 +11,19 @@ from polars.testing import assert_frame_equal
 from handler.definitions.layout import training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
-from handler.features.rows import compute_features, unite_tiles
+from handler.features.rows import compute_features
 from handler.lake.lake import Lake
 from handler.stores.training import read_training, write_training_hours
-from handler.tiles.merge import build_tiles
 from machine_features.pandas_boundary import to_pandas
+from tests.frames import frame, tiles_of
 from tests.harness import NOW, at, environment_without_python
-from tests.unit.tiles.test_merge import frame
 
 SPEC = FeatureSpec.load()
 
 
 def some_rows() -> pl.DataFrame:
     lines = [("M2", at(7.5), 1.0, 2.0), ("M1", at(8.5), 3.0, None), ("Ñ", at(8.9), None, 9.0)]
-    return compute_features(unite_tiles(build_tiles(frame(*lines), SPEC)), [at(8), at(9)], SPEC)
+    return compute_features(tiles_of(frame(*lines), SPEC), [at(8), at(9)], SPEC)
 
 
 def test_file_has_the_contracts_columns_types_and_order(tmp_path: Path) -> None:

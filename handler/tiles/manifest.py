@@ -1,0 +1,47 @@
+"""What a tile file says of itself: the state of the raw partition that it was made of, and how late its lines were."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from handler.definitions.spec import FeatureSpec
+
+TILE_FORMAT: Final = 4
+"""Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
+
+_DOCUMENT: Final = "manifest"
+
+
+def fingerprint_inputs(listing: str, spec: FeatureSpec) -> str:
+    """Name all inputs of a tile file: the listing of its partition (a digest), the readings, and the format."""
+    return f"{TILE_FORMAT}:{spec.fingerprint}:{listing}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a tile file says of itself, in its Parquet footer.
+
+    Attributes
+    ----------
+    fingerprint
+        Of its inputs, see :func:`fingerprint_inputs`.
+    lateness
+        Accepted lines by lateness in hours; what is later than any setting allows is counted as one hour later.
+    """
+
+    fingerprint: str
+    lateness: Mapping[int, int]
+
+    def to_metadata(self) -> dict[str, str]:
+        """Write the manifest as Parquet key-value metadata."""
+        return {_DOCUMENT: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
+        """Read the manifest from Parquet key-value metadata; None where these hold no manifest."""
+        try:
+            document = json.loads(metadata[_DOCUMENT])
+            return cls(document["fingerprint"], {int(h): n for h, n in document["lateness"].items()})
+        except (KeyError, ValueError):
+            return None
