@@ -113,10 +113,9 @@ def _run_pip(packages: Mapping[str, Package]) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(write_requirements(packages))
         file.flush()
-        options = ["-qq", "--no-input", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--no-compile"]
-        result = subprocess.run(
-            [*_PIP, "install", *options, "-r", file.name], check=False, stderr=subprocess.PIPE, text=True
-        )
+        command = [*_PIP, "install", "-qq", "--no-input", "--disable-pip-version-check"]
+        command += ["--require-hashes", "--no-deps", "--no-compile", "-r", file.name]
+        result = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own pip
     if _NO_WHEEL in result.stderr:
         raise MissingWheelError(result.stderr.strip().splitlines()[-1])
     sys.stderr.write(result.stderr)

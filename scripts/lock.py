@@ -29,7 +29,7 @@ CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks
 
 def lock_packages(pipenv: str) -> None:
     """Resolve the Pipfile's categories, and take the registry's address out of the result."""
-    subprocess.run([pipenv, "lock", "--categories", CATEGORIES], cwd=ROOT, check=True)  # noqa: S603
+    subprocess.run([pipenv, "lock", "--categories", CATEGORIES], cwd=ROOT, check=True)  # noqa: S603 - our own tool
     document = json.loads(LOCK.read_text())
     document["_meta"]["sources"] = []
     for name, category in document.items():
@@ -43,7 +43,7 @@ def lock_apart(python: str, path: Path, *requirements: str, alone: bool = False)
     """Resolve some requirements, with all they need unless ``alone``, into a file of their own."""
     command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["--only-binary=:all:", *(["--no-deps"] if alone else []), *requirements]
-    report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own tool
     lines = [f"# {', '.join(requirements)}{'' if alone else ' and what it needs'}; made by `make lock`"]
     for item in sorted(json.loads(report.stdout)["install"], key=lambda item: str(item["metadata"]["name"])):
         digest = item["download_info"]["archive_info"]["hashes"]["sha256"]
