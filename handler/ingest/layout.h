@@ -54,17 +54,11 @@
 #define DESCRIBE(type, name) #type " " #name ";"
 #define COUNT(type, name) +1
 
-typedef struct {
-    FIELD(DECLARE)
-} Field;
+typedef struct { FIELD(DECLARE) } Field;
 
-typedef struct {
-    FALLBACK_LINE(DECLARE)
-} FallbackLine;
+typedef struct { FALLBACK_LINE(DECLARE) } FallbackLine;
 
-typedef struct {
-    DECODER(DECLARE)
-} Decoder;
+typedef struct { DECODER(DECLARE) } Decoder;
 
 _Static_assert(sizeof(Field) == 8 * (0 FIELD(COUNT)), "a member of Field does not take 8 bytes");
 _Static_assert(sizeof(FallbackLine) == 8 * (0 FALLBACK_LINE(COUNT)), "a member of FallbackLine does not take 8 bytes");

@@ -144,3 +144,10 @@ def test_other_packages_of_the_standard_library_are_known() -> None:
     outside = {each.partition(".")[0] for imports in read_modules().values() for each in imports}
     known = {"handler", "polars", "obstore", "numpy", "orjson", "aws_lambda_powertools", "botocore"}
     assert outside - set(sys.stdlib_module_names) <= known
+
+
+def test_the_decoder_is_the_one_piece_of_c() -> None:
+    sources = [path for path in HANDLER.rglob("*") if path.suffix in {".c", ".h"}]
+    assert {path.parent.name for path in sources} == {"ingest"}
+    assert [path.name for path in sources if path.suffix == ".c"] == ["decoder.c"]
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in sources) <= 850
