@@ -15,7 +15,7 @@ BUILD := packages build compiler
 DEVELOP := $(BUILD) layer local dev-packages checks benchmarks infrastructure
 
 # `make run` takes this machine's C compiler where there is one, so that it need not install the locked one.
-LIBRARY := handler/ingest/libhandler.so
+LIBRARY := handler/ingest/libdecoder.so
 COMPILED := .venv/.compiled
 SOURCES := $(wildcard handler/ingest/*.c handler/ingest/*.h) layer_build/compile.py
 FOUND_COMPILER := $(shell command -v cc)

@@ -4,14 +4,36 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
 from handler.definitions.errors import ConfigurationError
-from handler.stores.signature import Credentials, NoCredentialsError
 
 if TYPE_CHECKING:
     from botocore.session import Session
+
+
+class NoCredentialsError(Exception):
+    """There is nothing to sign with."""
+
+
+class Credentials(Protocol):
+    """What botocore's ``get_frozen_credentials`` returns."""
+
+    @property
+    def access_key(self) -> str:
+        """The key's id."""
+        ...
+
+    @property
+    def secret_key(self) -> str:
+        """The key."""
+        ...
+
+    @property
+    def token(self) -> str | None:
+        """The session's token; None for a user's own key."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +48,7 @@ class Endpoint:
         What requests are signed for.
     read_credentials
         Called for every attempt, so that credentials may expire; raises
-        :class:`handler.stores.signature.NoCredentialsError` where there are none.
+        :class:`NoCredentialsError` where there are none.
     user_agent
         What requests say they come from.
     ca_file

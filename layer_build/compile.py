@@ -23,10 +23,11 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = (
     "handler/ingest/decoder.c",
     "handler/ingest/json.h",
+    "handler/ingest/layout.h",
     "handler/ingest/text.h",
     "handler/ingest/values.h",
 )
-LIBRARY: Final = "handler/ingest/libhandler.so"
+LIBRARY: Final = "handler/ingest/libdecoder.so"
 _COMPILER: Final = "ziglang"
 _OPTIONS: Final = (
     "-std=c11",

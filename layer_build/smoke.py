@@ -113,7 +113,7 @@ def use_handler() -> float:
     from handler.definitions.raw import RawContent
     from handler.definitions.schema import feature_schema
     from handler.definitions.spec import FeatureSpec
-    from handler.ingest.decoder import LeftLine, decode_readings
+    from handler.ingest.decoder import FallbackLine, decode_readings
     from handler.lake.lake import Lake
     from handler.pipeline import Job, run_pipeline
     from handler.plan import make_plan
@@ -136,9 +136,9 @@ def use_handler() -> float:
             for k in range(1, 60)
         ]
         text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
-        left: list[LeftLine] = []
-        decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, left.extend)
-        _require(decoded.lines.height == 59, f"the handler's library does not load, or leaves {len(left)} lines")
+        fallback: list[FallbackLine] = []
+        decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, fallback.extend)
+        _require(decoded.lines.height == 59, f"the handler's library does not load, or leaves {len(fallback)} lines")
         (raw / "a.jsonl").write_text(text, encoding="utf-8")
         lake = Lake.open(Path(folder).resolve().as_uri())
         plan = make_plan(

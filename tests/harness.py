@@ -234,7 +234,7 @@ def environment_without_python() -> dict[str, str]:
 @contextmanager
 def without_compiled_code() -> Iterator[None]:
     """Do as if there were no library."""
-    places = ("ingest.decoder._decode_lines",)
+    places = ("ingest.decoder._LIBRARY",)
     with ExitStack() as stack:
         for place in places:
             stack.enter_context(mock.patch(f"handler.{place}", None))

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from handler.aws import Endpoint
+from handler.aws import Credentials, Endpoint
 from handler.stores.dynamodb import DynamoDB, Patience
-from handler.stores.signature import Credentials
 
 SOON = Patience(throttled=0.002, failed=0.001, longest=0.01)
 """The real number of attempts, without the waiting."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from processing.allocator import ALLOCATOR
 from processing.artifact import Artifact
 from processing.bindings import (
     CloudwatchLogGroup,
@@ -85,6 +86,7 @@ class ProcessingFunction(Construct):
                     "TIME_WINDOW": "${var.time_window_hours}",
                     "ALLOWED_LATENESS": "${var.allowed_lateness_hours}",
                     "LOG_LEVEL": variables.log_level,
+                    **ALLOCATOR,
                 }
             ),
             kms_key_arn=or_null("kms_key_arn"),

@@ -14,7 +14,7 @@ from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
 from handler.ingest.json_lines import decode_lines
 
 if TYPE_CHECKING:
-    from handler.ingest.decoder import LeftLine
+    from handler.ingest.decoder import FallbackLine
 
 REASONS: Final = (
     "not_json",
@@ -27,33 +27,33 @@ REASONS: Final = (
     "out_of_range",
     "from_the_future",
 )
-"""Why a line is rejected; of several, the first holds."""
+"""Why a line is rejected, in the order in which the reasons are tried."""
 
 UNREADABLE: Final = "unreadable_object"
 RAW_BYTES_KEPT: Final = 4096
-_MACHINE_ID_CHARACTERS: Final = 256
+_MAX_MACHINE_ID_CHARACTERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedBatch:
-    """What became of the lines of a batch of objects.
+    """The lines of a batch of objects by their classes.
 
     Attributes
     ----------
     readings : pl.DataFrame
-        The accepted lines in any order, duplicates still in: ``machine_id`` (String or Enum), ``event_time``
-        (Datetime, µs, UTC), and a Float64 column a reading, NaN where a line has none.
+        The accepted lines in any order, duplicates included: ``machine_id`` (Enum or String), ``event_time`` (Datetime,
+        µs, UTC) and a Float64 column a reading in the spec's order, NaN where a line has none.
     failures : pl.DataFrame
-        The failure events in reading order, duplicates still in: columns of ``FAILURE_SCHEMA``.
+        The failure events in reading order, duplicates included: columns of ``FAILURE_SCHEMA``.
     rejected : pl.DataFrame
         The rejected lines and unreadable objects in reading order: columns of ``REJECTED_SCHEMA``. An unreadable
-        object has no line number, and the problem as its text.
+        object has no line number, and its problem as the text.
     objects : int
-        How many objects there were.
+        The number of objects.
     lines : int
-        How many lines were read; blank ones are no lines.
+        The number of lines; blank ones do not count.
     unknown_fields : int
-        How many numeric fields are neither readings nor known.
+        The number of numeric fields that the spec does not know.
     """
 
     readings: pl.DataFrame
@@ -67,8 +67,8 @@ class ParsedBatch:
 def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
     """Put every line of a batch of raw objects in its class.
 
-    Event times are kept to the microsecond, later digits cut off; one more than five minutes after the end of the
-    arrival partition is from the future. A null field is as if absent.
+    Event times keep their microseconds; later digits are cut off. An event time more than five minutes after the end
+    of the arrival partition is from the future. A null field counts as absent.
 
     Parameters
     ----------
@@ -85,18 +85,18 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
     unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
     return ParsedBatch(
-        readings=_unite_readings(decoded.lines, rest.readings),
+        readings=_unite_readings([decoded.lines, *rest.readings]),
         failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
         rejected=pl.concat([*rest.rejected, unreadable]),
         objects=len(rest.keys),
-        lines=len(decoded.lines) + rest.lines,
+        lines=decoded.lines.height + rest.lines,
         unknown_fields=decoded.unknown_fields + rest.unknown_fields,
     )
 
 
 @dataclass(slots=True)
 class _Rest:
-    """What is no plain line, sorted out as it comes: objects, and lines that were left to be decoded one by one."""
+    """The objects of a batch, and its fallback lines by their classes."""
 
     spec: FeatureSpec
     latest: datetime
@@ -119,25 +119,25 @@ class _Rest:
                 self.unreadable.append((content.key, None, UNREADABLE, content.problem))
             yield content
 
-    def sort_out(self, left: Sequence["LeftLine"]) -> None:
-        """Put some more lines in their classes."""
+    def sort_out(self, fallback: Sequence["FallbackLine"]) -> None:
+        """Put fallback lines in their classes."""
         names = self.spec.reading_names
-        decoded = decode_lines(enumerate(line.raw for line in left), names)
+        decoded = decode_lines(enumerate(line.raw for line in fallback), names)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
         self.lines += lines.height
         self.unknown_fields += decoded.unknown_fields
         is_bad, is_failure = pl.col("reason").is_not_null(), pl.col("codigo_evento").is_not_null()
-        bad = self._locate(lines.filter(is_bad), left)
-        raw_text = pl.Series("raw_text", [_quote(left[row].raw) for row in bad.get_column("row")], dtype=pl.String)
+        bad = self._locate(lines.filter(is_bad), fallback)
+        raw_text = pl.Series("raw_text", [_quote(fallback[row].raw) for row in bad.get_column("row")], dtype=pl.String)
         self.rejected.append(bad.with_columns(raw_text).select(*REJECTED_SCHEMA))
-        failed = self._locate(lines.filter(~is_bad & is_failure), left)
+        failed = self._locate(lines.filter(~is_bad & is_failure), fallback)
         self.failures.append(failed.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA))
         good = lines.filter(~is_bad & ~is_failure)
         self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
 
-    def _locate(self, lines: pl.DataFrame, left: Sequence["LeftLine"]) -> pl.DataFrame:
+    def _locate(self, lines: pl.DataFrame, fallback: Sequence["FallbackLine"]) -> pl.DataFrame:
         """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
-        places = [left[row] for row in lines.get_column("row")]
+        places = [fallback[row] for row in lines.get_column("row")]
         return lines.with_columns(
             pl.Series("source_key", [self.keys[line.object] for line in places], dtype=pl.String),
             pl.Series("line_number", [line.number for line in places], dtype=pl.Int64),
@@ -150,16 +150,18 @@ def _find_latest(partition: datetime) -> datetime:
 
 
 def _quote(raw: bytes) -> str:
-    """Take the first 4 KiB of a line as text; bytes that are no UTF-8 are written as escapes."""
+    """Take the first 4 KiB of a line as text; bytes that are not UTF-8 become escapes."""
     return raw[:RAW_BYTES_KEPT].decode("utf-8", errors="backslashreplace")
 
 
-def _unite_readings(decoded: pl.DataFrame, rest: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put readings together: an Enum of machines where all lines were decoded at once, else text."""
-    others = [part for part in rest if not part.is_empty()]
-    if not others:
-        return decoded
-    return pl.concat([decoded.with_columns(pl.col("machine_id").cast(pl.String)), *others])
+def _unite_readings(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Concatenate readings, whose machines then are one Enum."""
+    filled = [frame for frame in frames if not frame.is_empty()]
+    if len(filled) < 2:
+        return filled[0] if filled else frames[0]
+    machines = [frame.get_column("machine_id").cast(pl.String).unique() for frame in filled]
+    every = pl.Enum(pl.concat(machines).unique())
+    return pl.concat([frame.with_columns(pl.col("machine_id").cast(every)) for frame in filled])
 
 
 def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> pl.DataFrame:
@@ -170,8 +172,8 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
     lines
         Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the
         wrong kind), ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), a Float64
-        column a reading, ``is_bad_number`` (a reading is there, but is no number) and ``broken`` (``not_json``,
-        ``not_object`` or null).
+        column a reading, ``is_bad_number`` (true where a reading is there and is no number) and ``broken``
+        (``not_json``, ``not_object`` or null).
     spec
         The readings, with their plausible ranges.
     latest
@@ -190,7 +192,7 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
         .then(pl.col("broken"))
         .when(pl.col("machine_id").is_null())
         .then(pl.lit("missing_machine_id"))
-        .when(~pl.col("machine_id").str.len_chars().is_between(1, _MACHINE_ID_CHARACTERS))
+        .when(~pl.col("machine_id").str.len_chars().is_between(1, _MAX_MACHINE_ID_CHARACTERS))
         .then(pl.lit("missing_machine_id"))
         .when(~pl.col("has_timestamp"))
         .then(pl.lit("missing_timestamp"))

@@ -1,40 +1,46 @@
-/* JSON (RFC 8259) as far as its values are plain; what is not certain to be right is not taken. */
+/* JSON values (RFC 8259) that are certain to be right; all others are refused. */
 #ifndef HANDLER_JSON_H
 #define HANDLER_JSON_H
 
 #include "text.h"
 
-enum { DEEPEST = 32, FEW_DIGITS = 18 };
+enum { DEEPEST = 32, FEW_DIGITS = 18, LARGEST_POWER = 999 };
 
-typedef uint8_t Block __attribute__((ext_vector_type(16)));
-typedef bool Marks __attribute__((ext_vector_type(16)));
+/* 16 bytes that are compared at once, and the two words that they make. */
+typedef uint8_t Block __attribute__((vector_size(16)));
+typedef uint64_t Words __attribute__((vector_size(16)));
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte of a block is the lowest of its words");
 
-/* Go on to the first quotation mark, backslash or control character; the end of the object counts as one. */
+/* Go on to the first quotation mark, backslash or control character, or to the end of the text. */
 static void find_special(Cursor *c)
 {
     const uint8_t *at = c->at, *end = c->end;
-    Block block, seen = {0};
-    uint16_t bits = 0;
-    for (; end - at >= (int64_t)sizeof block; at += sizeof block) {
+    Block seen = {0};
+    uint64_t mark = 0;
+    for (; end - at >= (int64_t)sizeof seen; at += 8) {
+        Block block;
         memcpy(&block, at, sizeof block);
-        seen |= block; /* what follows the mark, too: it only makes is_utf8 look at more lines */
-        Marks marks = __builtin_convertvector((block == '"') | (block == '\\') | (block < ' '), Marks);
-        memcpy(&bits, &marks, sizeof bits);
-        if (bits != 0)
+        seen |= block; /* what follows the mark, too: then is_utf8 looks at more lines than it must */
+        Words marks = (Words)((block == '"') | (block == '\\') | (block < ' '));
+        mark = marks[0];
+        if (mark != 0)
+            break;
+        at += 8;
+        mark = marks[1];
+        if (mark != 0)
             break;
     }
-    if (bits != 0)
-        at += __builtin_ctz(bits);
+    if (mark != 0)
+        at += __builtin_ctzll(mark) / 8;
     else
         for (; at < end && *at != '"' && *at != '\\' && *at >= ' '; at++)
             seen[0] |= *at;
-    Marks high = __builtin_convertvector(seen >= 0x80, Marks);
-    memcpy(&bits, &high, sizeof bits);
-    c->seen |= bits;
+    Words all = (Words)seen;
+    c->seen |= (all[0] | all[1]) & 0x8080808080808080;
     c->at = at;
 }
 
-/* A string without escapes. */
+/* Take a string without escapes. */
 static bool take_text(Cursor *c, Text *text)
 {
     if (!take(c, '"'))
@@ -45,7 +51,7 @@ static bool take_text(Cursor *c, Text *text)
     return take(c, '"');
 }
 
-/* A string whose content does not matter; escapes of code units, which may be half of a pair, are left. */
+/* Pass over a string; escapes of code units, which may be half of a pair, are refused. */
 static bool skip_text(Cursor *c)
 {
     if (!take(c, '"'))
@@ -63,7 +69,7 @@ static bool skip_text(Cursor *c)
 typedef struct {
     uint64_t digits;
     int64_t exponent; /* of ten */
-    bool is_negative, is_whole, is_exact; /* whether digits holds all of them */
+    bool is_negative, is_whole, is_exact; /* is_exact: digits and exponent hold all of the number */
 } Number;
 
 static void take_digits(Cursor *c, Number *n, int64_t exponent_each)
@@ -75,7 +81,7 @@ static void take_digits(Cursor *c, Number *n, int64_t exponent_each)
     }
 }
 
-/* RFC 8259, section 6; any number. */
+/* Take any number (RFC 8259, section 6). */
 static bool take_any_number(Cursor *c, Number *n)
 {
     *n = (Number){.is_exact = true, .is_whole = true};
@@ -101,8 +107,10 @@ static bool take_any_number(Cursor *c, Number *n)
         take_digits(c, &power, 0);
         if (c->at == first)
             return false;
-        n->is_exact &= power.digits < 1000;
-        n->exponent += is_negative ? -(int64_t)(power.digits % 1000) : (int64_t)(power.digits % 1000);
+        if (power.is_exact && power.digits <= LARGEST_POWER)
+            n->exponent += is_negative ? -(int64_t)power.digits : (int64_t)power.digits;
+        else
+            n->is_exact = false;
     }
     return true;
 }
@@ -114,7 +122,7 @@ static const uint8_t *read_few_digits(const uint8_t *at, const uint8_t *end, uin
     return at;
 }
 
-/* The same, faster for the usual ones: few digits, with or without a point. */
+/* Take any number; few digits, with or without a point, in the shortest way. */
 static bool take_number(Cursor *c, Number *n)
 {
     bool is_negative = c->at < c->end && *c->at == '-';
@@ -131,8 +139,7 @@ static bool take_number(Cursor *c, Number *n)
     }
     if (!is_plain || at - first > FEW_DIGITS || (at < c->end && (*at == 'e' || *at == 'E' || *at == '.')))
         return take_any_number(c, n);
-    *n = (Number){.digits = digits, .exponent = -places, .is_negative = is_negative, .is_whole = places == 0,
-                  .is_exact = true};
+    *n = (Number){digits, -places, .is_negative = is_negative, .is_whole = places == 0, .is_exact = true};
     c->at = at;
     return true;
 }
@@ -155,6 +162,7 @@ static bool skip_container(Cursor *c, int depth, uint8_t opening, uint8_t closin
     return take(c, closing);
 }
 
+/* Pass over any value. */
 static bool skip_value(Cursor *c, int depth, bool *is_number)
 {
     Number number;

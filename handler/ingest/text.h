@@ -13,7 +13,7 @@ typedef struct {
 
 typedef struct {
     const uint8_t *at, *end;
-    uint16_t seen; /* not 0 if a string has a byte that is no ASCII */
+    uint64_t seen; /* not 0 if a string has a byte that is no ASCII */
 } Cursor;
 
 static bool is_digit(uint8_t byte) { return (uint8_t)(byte - '0') <= 9; }
@@ -25,7 +25,7 @@ static uint64_t load_word(const uint8_t *at)
     return word;
 }
 
-/* As memcmp, which is too much for so few bytes; the last word overlaps the one before. */
+/* Compare as memcmp does, whose call costs more than this; the last word overlaps the one before. */
 static bool has_bytes(const uint8_t *at, Text expected)
 {
     const uint8_t *bytes = expected.start;
@@ -68,9 +68,10 @@ static bool take_bytes(Cursor *c, Text expected)
     return true;
 }
 
+/* Take a mark with the blanks around it; mostly there are no blanks. */
 static bool take_mark(Cursor *c, uint8_t mark)
 {
-    if (c->end - c->at > 1 && c->at[0] == mark && c->at[1] > ' ') { /* mostly there are no blanks */
+    if (c->end - c->at > 1 && c->at[0] == mark && c->at[1] > ' ') {
         c->at++;
         return true;
     }
@@ -106,6 +107,47 @@ static bool is_utf8(const uint8_t *at, const uint8_t *end)
                 return false;
     }
     return true;
+}
+
+static uint64_t rotate(uint64_t word, int bits) { return word << bits | word >> (64 - bits); }
+
+static void mix(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] = rotate(v[2], 32);
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012). */
+static uint64_t hash(Text text, uint64_t key_low, uint64_t key_high)
+{
+    uint64_t v[] = {key_low ^ 0x736F6D6570736575, key_high ^ 0x646F72616E646F6D, key_low ^ 0x6C7967656E657261,
+                    key_high ^ 0x7465646279746573};
+    int64_t done = 0;
+    uint64_t word = 0;
+    for (; text.length - done >= 8; done += 8) {
+        word = load_word(text.start + done);
+        v[3] ^= word;
+        mix(v);
+        v[0] ^= word;
+    }
+    word = (uint64_t)text.length << 56;
+    for (int64_t i = done; i < text.length; i++)
+        word |= (uint64_t)text.start[i] << (8 * (i - done));
+    v[3] ^= word;
+    mix(v);
+    v[0] ^= word;
+    v[2] ^= 0xFF;
+    for (int i = 0; i < 3; i++)
+        mix(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 #endif

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from handler.aws import Endpoint
+from handler.aws import Endpoint, NoCredentialsError
 from handler.stores.connection import Answer, BadAnswerError, Connection, UnansweredError
-from handler.stores.signature import NoCredentialsError, Signer
+from handler.stores.signature import Signer
 
 IN_FLIGHT: Final = 96
 """Requests at a time, each on a connection of its own."""

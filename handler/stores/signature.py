@@ -6,32 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final
+
+from handler.aws import Credentials
 
 _SERVICE: Final = "dynamodb"
-
-
-class NoCredentialsError(Exception):
-    """There is nothing to sign with."""
-
-
-class Credentials(Protocol):
-    """What botocore's ``get_frozen_credentials`` returns."""
-
-    @property
-    def access_key(self) -> str:
-        """The key's id."""
-        ...
-
-    @property
-    def secret_key(self) -> str:
-        """The key."""
-        ...
-
-    @property
-    def token(self) -> str | None:
-        """The session's token; None for a user's own key."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

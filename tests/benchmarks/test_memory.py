@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from processing.allocator import ALLOCATOR
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Figure, at_most
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
@@ -50,7 +51,7 @@ def test_memory_does_not_grow_with_history(
         ),
         Figure(
             f"peak memory at {most:,} lines",
-            at_most(700),
+            at_most(400),
             long,
             "MB",
             1,
@@ -71,6 +72,7 @@ def _invoke(lake: GeneratedLake) -> float:
     with running_server("dynamodb") as endpoint:
         environment = {
             **environment_without_python(),
+            **ALLOCATOR,
             "AWS_ENDPOINT_URL": endpoint,
             "DATA_LAKE_BUCKET": lake.root.resolve().as_uri(),
             "DYNAMODB_TABLE_NAME": "features",

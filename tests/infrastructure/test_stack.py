@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from processing.allocator import ALLOCATOR
 from tests.infrastructure.conftest import BUCKET, Deployment
 from tests.infrastructure.terraform import Terraform, lay_out_stack, write_artifacts
 
@@ -79,6 +80,7 @@ def test_function(deployed: Deployment) -> None:
         "TIME_WINDOW": "6",
         "ALLOWED_LATENESS": "24",
         "LOG_LEVEL": "INFO",
+        **ALLOCATOR,
     }
     expected = {
         "Handler": "handler.app.lambda_handler",

@@ -97,7 +97,7 @@ def test_no_path_of_the_build_is_inside(first: Built) -> None:
     for name in ("pandas_layer.zip", "processing_lambda.zip"):
         with zipfile.ZipFile(first.out / name) as archive:
             for info in archive.infolist():
-                if info.filename.endswith((".pyc", ".json", ".toml", "libhandler.so")):
+                if info.filename.endswith((".pyc", ".json", ".toml", "libdecoder.so")):
                     data = archive.read(info)
                     assert not any(mark in data for mark in marks), info.filename
 
@@ -106,7 +106,7 @@ def test_function_zip_holds_the_handler_alone(first: Built) -> None:
     with zipfile.ZipFile(first.out / "processing_lambda.zip") as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"handler"}
-    assert {"handler/features.toml", "handler/ingest/libhandler.so"} <= set(names)
+    assert {"handler/features.toml", "handler/ingest/libdecoder.so"} <= set(names)
     assert not [name for name in names if not name.endswith((".py", ".pyc", ".toml", ".so"))]
     assert len([name for name in names if name.endswith(".py")]) == len(list((ROOT / "handler").rglob("*.py")))
 

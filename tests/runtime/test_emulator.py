@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from handler.stores.online import to_items
+from tests.frames import assert_close
 from tests.harness import Aws, Pipeline, at, line, stamp
 from tests.runtime.conftest import RUNTIME, Unpacked
 
@@ -125,7 +126,7 @@ def test_handler_computes_features_in_the_real_runtime(unpacked: Unpacked, aws: 
     items = {item["machine_id"]["S"]: item for item in aws.dynamodb.scan(TableName="features")["Items"]}
     training = "processed/training/year=2025/month=10/day=15/hour=10/features.parquet"
     mine = pl.read_parquet(expected.root / training)
-    assert aws.read_parquet(training).drop("created_timestamp").equals(mine.drop("created_timestamp"))
+    assert_close(aws.read_parquet(training).drop("created_timestamp"), mine.drop("created_timestamp"))
     for item in to_items(mine.drop("created_timestamp"), at(10)):
         machine = item["machine_id"]["S"]
         item["created_timestamp"] = items[machine]["created_timestamp"]

@@ -10,10 +10,9 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from handler.app import connect_dynamodb
-from handler.aws import Endpoint, find_endpoint
+from handler.aws import Endpoint, NoCredentialsError, find_endpoint
 from handler.definitions.errors import ConfigurationError
 from handler.stores.dynamodb import DynamoDB
-from handler.stores.signature import NoCredentialsError
 from tests.table_server import Key
 
 

@@ -205,3 +205,13 @@ def test_any_timestamp_is_read_as_the_reference_reads_it(time, digits: str, zone
 def test_reading_time_is_cut_to_the_microsecond() -> None:
     text = stamp(T0 + timedelta(minutes=1))[:-1] + "999Z"
     assert parse(line("M1", text, temperature=1)).readings["event_time"].to_list() == [T0 + timedelta(minutes=1)]
+
+
+@pytest.mark.parametrize("power", ["1000", "18446744073709551617", "9" * 40])
+def test_exponent_is_not_taken_modulo_anything(power: str) -> None:
+    raw = line("M1", at(0.5), temperature=1).replace(b":1}", f":1e{power}}}".encode())
+    batch = parse(raw)
+    assert batch.readings.is_empty()
+    assert batch.rejected["reason"].to_list() == ["not_a_number"]
+    small = parse(raw.replace(b"1e", b"1e-"))
+    assert small.readings["temperature_celsius"].to_list() == [0.0]

@@ -22,8 +22,8 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
 from handler.ingest import decoder
 from handler.ingest.classes import ParsedBatch, parse_batch
-from handler.ingest.decoder import DecodedReadings, LeftLine, decode_readings
-from handler.ingest.native import LIBRARY
+from handler.ingest.decoder import DecodedReadings, FallbackLine, decode_readings
+from handler.ingest.library import LIBRARY
 from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
 from tests.property.test_against_reference import BAD_LINES
 
@@ -34,8 +34,8 @@ ROOT = Path(__file__).parents[3]
 ALWAYS = T0 + timedelta(days=365 * 7000)
 
 
-def decode(*lines: bytes) -> tuple[DecodedReadings, list[LeftLine]]:
-    left: list[LeftLine] = []
+def decode(*lines: bytes) -> tuple[DecodedReadings, list[FallbackLine]]:
+    left: list[FallbackLine] = []
     content = RawContent("raw/a.jsonl", b"\n".join(lines))
     return decode_readings([content], SPEC, ALWAYS, left.extend), left
 
@@ -67,7 +67,7 @@ def agree(*lines: bytes) -> list[int]:
 
 def test_library_is_there() -> None:
     assert LIBRARY.is_file()
-    assert decoder._decode_lines is not None
+    assert decoder._LIBRARY is not None
 
 
 def test_usual_lines_are_all_decoded() -> None:
@@ -268,7 +268,7 @@ def test_batch_of_many_objects_keeps_its_lines_apart(monkeypatch: pytest.MonkeyP
     spec = FeatureSpec.load()
     expected = one_by_one(contents, spec)
     for room in (2**15, 7, 1):
-        monkeypatch.setattr(decoder, "_MOST_LEFT", room)
+        monkeypatch.setattr(decoder, "_MAX_FALLBACK_LINES", room)
         parsed = parse_batch(contents, spec, T0)
         assert parsed.lines == expected.lines == 601 - 12
         assert parsed.unknown_fields == expected.unknown_fields
@@ -303,7 +303,7 @@ def test_left_lines_of_many_parts_are_handed_on_together_unless_they_are_long(mo
     parts = [RawContent("a", b"oops %d\n" % k, goes_on=k < 9) for k in range(10)]
     decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
     assert handed == [10]
-    monkeypatch.setattr(decoder, "_MOST_LEFT_BYTES", 30)
+    monkeypatch.setattr(decoder, "_MAX_FALLBACK_BYTES", 30)
     handed.clear()
     decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
     assert handed == [6, 4]
@@ -346,7 +346,7 @@ def hash_name(number: int) -> Callable[[str], int]:
 def test_latest_instant_is_accepted_and_the_next_is_not() -> None:
     latest = at(1, minutes=5)
     lines = b"\n".join(line("P1", latest + timedelta(microseconds=k), vibration=1) for k in (-1, 0, 1))
-    left: list[LeftLine] = []
+    left: list[FallbackLine] = []
     decoded = decode_readings([RawContent("a", lines)], SPEC, latest, left.extend)
     assert decoded.lines["event_time"].max() == latest
     assert [each.number for each in left] == [3]

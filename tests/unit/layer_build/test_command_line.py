@@ -71,10 +71,10 @@ def test_table_adds_up(project: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_library_is_compiled_for_the_orders_target(project: Path) -> None:
-    (project / "handler" / "ingest" / "libhandler.so").write_text("this machine's")
+    (project / "handler" / "ingest" / "libdecoder.so").write_text("this machine's")
     assert run(project, "--arch", "arm64") == 0
     with zipfile.ZipFile(project / "out" / "processing_lambda.zip") as archive:
-        assert archive.read("handler/ingest/libhandler.so") == b"aarch64-linux-gnu.2.17"
+        assert archive.read("handler/ingest/libdecoder.so") == b"aarch64-linux-gnu.2.17"
     manifest = json.loads((project / "out" / "manifest.json").read_text())
     assert manifest["function"]["compiler"].startswith("ziglang ")
 
@@ -85,7 +85,7 @@ def test_library_of_another_machine_is_not_packed(
     monkeypatch.setattr(build, "compile_library", lambda *_, **__: library)
     other = {"x86_64": "arm64", "arm64": "x86_64"}[MACHINE_ARCH]
     assert run(project, "--arch", other) == errors.LibraryError.exit_status
-    assert "handler/ingest/libhandler.so is for" in capsys.readouterr().err
+    assert "handler/ingest/libdecoder.so is for" in capsys.readouterr().err
     assert not (project / "out").exists()
 
 
@@ -168,16 +168,16 @@ def test_each_error_has_a_status_of_its_own() -> None:
 def test_function_zip_holds_modules_settings_bytecode_and_the_library_given(project: Path) -> None:
     (project / "handler" / "features.toml").write_text("")
     (project / "handler" / "notes.txt").write_text("")
-    (project / "handler" / "ingest" / "libhandler.so").write_text("this machine's")
+    (project / "handler" / "ingest" / "libdecoder.so").write_text("this machine's")
     (project / "handler" / "__pycache__").mkdir()
     (project / "handler" / "__pycache__" / "old.cpython-39.pyc").write_text("")
     files = collect_function(project, b"the target's")
-    assert files["handler/ingest/libhandler.so"] == b"the target's"
+    assert files["handler/ingest/libdecoder.so"] == b"the target's"
     assert sorted(files) == [
         "handler/__init__.py",
         "handler/__pycache__/__init__.cpython-311.pyc",
         "handler/features.toml",
-        "handler/ingest/libhandler.so",
+        "handler/ingest/libdecoder.so",
     ]
     with pytest.raises(WheelError, match="no package handler/"):
         collect_function(project / "out", b"")

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.aws import find_endpoint
+from handler.aws import NoCredentialsError, find_endpoint
 from handler.definitions.errors import OnlineStoreError
 from handler.stores.dynamodb import IN_FLIGHT, DynamoDB
 from handler.stores.online import Item, OnlineResult, to_items, write_items
-from handler.stores.signature import NoCredentialsError
 from tests.harness import NOW, Aws, at, stamp
 from tests.table_server import OK, Reply, refuse, serving
 

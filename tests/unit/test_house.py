@@ -1,0 +1,153 @@
+"""The walls of the house: which package of the handler may import which, counted from the imports themselves."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HANDLER = ROOT / "handler"
+LAYERS = (
+    {"app"},
+    {"pipeline", "observability"},
+    {"features", "answer"},
+    {"tiles"},
+    {"ingest", "stores"},
+    {"lake"},
+    {"aws", "plan", "settings"},
+    {"definitions"},
+)
+"""Rooms from the top floor down; a room imports only from floors below its own."""
+
+ONLY_IN = {
+    "obstore": {"lake"},
+    "ctypes": {"ingest"},
+    "numpy": {"ingest"},
+    "polars": {"definitions", "lake", "ingest", "tiles", "features", "stores", "pipeline", "answer", "app"},
+    "pandas": set(),
+    "machine_features": set(),
+    "local": set(),
+    "boto3": set(),
+}
+"""Which rooms may import a package from outside."""
+
+PURE = ("definitions", "plan.py", "tiles/build.py", "tiles/merge.py", "tiles/hours.py", "tiles/manifest.py",
+        "features/rows.py", "features/windows.py", "features/statistics.py")  # fmt: skip
+IMPURE = {"handler.lake", "handler.stores", "handler.aws", "handler.settings", "os", "time", "socket", "asyncio"}
+
+Imports = Mapping[str, set[str]]
+
+
+def list_imports(path: Path) -> Iterator[str]:
+    """List what a module imports, also inside functions; a name of ours as the module that holds it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0
+            yield node.module
+
+
+def read_modules() -> Imports:
+    """Read each module's imports, by its name without the package's."""
+    modules = {}
+    for path in sorted(HANDLER.rglob("*.py")):
+        name = ".".join(path.relative_to(HANDLER).with_suffix("").parts).removesuffix(".__init__")
+        modules[name] = set(list_imports(path))
+    return modules
+
+
+def read_rooms(modules: Imports) -> dict[str, set[str]]:
+    """Read which rooms of the handler each room imports from."""
+    rooms: dict[str, set[str]] = {}
+    for name, imports in modules.items():
+        room = name.partition(".")[0]
+        found = {each.split(".")[1] for each in imports if each.startswith("handler.")}
+        rooms.setdefault(room, set()).update(found - {room})
+    rooms.pop("__init__", None)
+    return rooms
+
+
+def count_floors(rooms: Imports) -> dict[str, int]:
+    """Count floors: a room stands above every room it imports from; raises where rooms go round in a circle."""
+    floors: dict[str, int] = {}
+
+    def climb(room: str, above: tuple[str, ...]) -> int:
+        assert room not in above, f"circle: {' → '.join((*above, room))}"
+        if room not in floors:
+            floors[room] = 1 + max((climb(below, (*above, room)) for below in rooms[room]), default=0)
+        return floors[room]
+
+    for room in rooms:
+        climb(room, ())
+    return floors
+
+
+def test_rooms_import_only_from_floors_below() -> None:
+    floor = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+    rooms = read_rooms(read_modules())
+    assert set(rooms) == set(floor)
+    upward = [(room, other) for room, others in rooms.items() for other in others if floor[other] <= floor[room]]
+    assert upward == []
+
+
+def test_house_has_at_most_8_floors_and_no_circle() -> None:
+    floors = count_floors(read_rooms(read_modules()))
+    assert floors["app"] == max(floors.values()) <= 8
+
+
+def test_no_two_modules_import_each_other_not_even_inside_functions() -> None:
+    modules = {f"handler.{name}": imports for name, imports in read_modules().items()}
+    own = {name: {each for each in imports if each in modules} for name, imports in modules.items()}
+    assert count_floors(own)
+
+
+def test_circle_is_found() -> None:
+    with pytest.raises(AssertionError, match="circle: a → b → a"):
+        count_floors({"a": {"b"}, "b": {"a"}})
+
+
+@pytest.mark.parametrize("package", sorted(ONLY_IN))
+def test_package_is_imported_only_where_it_belongs(package: str) -> None:
+    rooms = {
+        name.partition(".")[0]
+        for name, imports in read_modules().items()
+        if package in {each.partition(".")[0] for each in imports}
+    }
+    assert rooms <= ONLY_IN[package]
+
+
+def test_definitions_and_the_arithmetic_reach_no_input_or_output() -> None:
+    for place in PURE:
+        paths = (HANDLER / place).rglob("*.py") if (HANDLER / place).is_dir() else [HANDLER / place]
+        for path in paths:
+            reached = {name for name in list_imports(path) if any(f"{name}.".startswith(f"{bad}.") for bad in IMPURE)}
+            assert reached == set(), path
+
+
+def test_package_is_a_docstring_that_maps_its_files() -> None:
+    for path in HANDLER.rglob("__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1, path
+        text = ast.get_docstring(ast.Module(body, [])) or ""
+        names = {each.stem for each in path.parent.glob("*.py")} | {
+            each.parent.name for each in path.parent.glob("*/__init__.py")
+        }
+        assert [name for name in sorted(names - {"__init__"}) if f"``{name}``" not in text] == [], path
+
+
+def test_other_packages_of_the_standard_library_are_known() -> None:
+    """A misspelt or unlisted dependency of the function would only show in Lambda."""
+    outside = {each.partition(".")[0] for imports in read_modules().values() for each in imports}
+    known = {"handler", "polars", "obstore", "numpy", "orjson", "aws_lambda_powertools", "botocore"}
+    assert outside - set(sys.stdlib_module_names) <= known
+
+
+def test_the_decoder_is_the_one_piece_of_c() -> None:
+    sources = [path for path in HANDLER.rglob("*") if path.suffix in {".c", ".h"}]
+    assert {path.parent.name for path in sources} == {"ingest"}
+    assert [path.name for path in sources if path.suffix == ".c"] == ["decoder.c"]
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in sources) <= 850
