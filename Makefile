@@ -18,7 +18,7 @@ DEVELOP := $(BUILD) layer local dev-packages checks benchmarks infrastructure
 LIBRARY := handler/ingest/libdecoder.so
 COMPILED := .venv/.compiled
 SOURCES := $(wildcard handler/ingest/*.c handler/ingest/*.h) layer_build/compile.py
-FOUND_COMPILER := $(shell command -v cc)
+FOUND_COMPILER := $(shell command -v cc 2>/dev/null)
 
 PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
