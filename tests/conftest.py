@@ -16,7 +16,23 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+TESTS = Path(__file__).resolve().parent
+SHARED = TESTS.parents[1] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests in one process that share what takes long to make, where pytest-xdist runs several.
+
+    They are the benchmarks with their lakes, the deployment with its servers, and the tests of one real build.
+    """
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if folder in ("benchmarks", "infrastructure"):
+            item.add_marker(pytest.mark.xdist_group(folder))
+        elif "first" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("build"))
+        elif "layer_build" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from layer_build.wheels import WheelCache, hash_file
 from tests.builds import MACHINE_ARCH, ROOT, Built, run_build
 from tests.runtime.conftest import Unpacked
 
-BUDGET = 245_000_000
+BUDGET = 252_000_000
 ARTIFACTS = ("pandas_layer.zip", "processing_lambda.zip", "manifest.json", "pandas_layer.cdx.json")
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null"}
 
