@@ -68,16 +68,16 @@ cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 bench: for-bench $(COMPILED)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
-check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports, docstrings and spelling
+check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror handler/ingest/*.c handler/ingest/*.h
 	PYTHONPATH=constructs $(BIN)/lint-imports
-	$(BIN)/pydoclint handler machine_features layer_build local scripts constructs
 	$(BIN)/codespell
 
-prose: $(VENV)  ## List docstrings and comments that the rules of English are against
+prose: for-format  ## List docstrings that lack a section, and prose that the rules of English are against
+	-@$(BIN)/pydoclint handler machine_features layer_build local scripts constructs
 	@$(BIN)/python scripts/prose.py
 
 format: for-format  ## Format the code

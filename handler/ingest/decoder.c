@@ -43,8 +43,8 @@ typedef struct {
     Minute minute;
     int32_t machine;
     Template templates[TEMPLATES], draft; /* of earlier lines, and of the line that is being decoded */
-    int last, oldest;                     /* the template of the last line, and the one that is replaced next */
-    int following[TEMPLATES];             /* the template that came after each one */
+    int last, oldest; /* the template of the last line, and the one that is replaced next */
+    int following[TEMPLATES]; /* the template that came after each one */
     UnknownFields unknown;
 } Earlier;
 
@@ -157,8 +157,7 @@ static bool take_members(const Decoder *d, Cursor *c, Line *line, Earlier *earli
 static bool take_template(const Decoder *d, Cursor *c, const Template *template, Line *line, Minute *minute)
 {
     for (int i = 0; i < template->count; i++)
-        if (!take_bytes(c, template->members[i].before) ||
-            !take_value(d, c, template->members[i].field, line, minute))
+        if (!take_bytes(c, template->members[i].before) || !take_value(d, c, template->members[i].field, line, minute))
             return false;
     return template->count > 0 && take_bytes(c, template->ending);
 }
@@ -193,8 +192,7 @@ static bool take_line(const Decoder *d, Cursor *c, Line *line, Earlier *earlier)
     for (int i = 0; i < TEMPLATES; i++) {
         int number = (likely + i) % TEMPLATES;
         begin_line(d, c, start, line);
-        if (take_template(d, c, &earlier->templates[number], line, &earlier->minute) &&
-            is_certain(d, c, start, line)) {
+        if (take_template(d, c, &earlier->templates[number], line, &earlier->minute) && is_certain(d, c, start, line)) {
             note_template(earlier, number);
             return true;
         }

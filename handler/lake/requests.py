@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -37,11 +38,20 @@ def _explain(error: BaseException) -> str:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a loop of its own.
+    """Run a coroutine in a loop of its own; in a thread of its own where a loop is running, as in a notebook's cell.
 
     Not ``asyncio.run``: taking back its handler of SIGINT writes out the task's result, megabytes of raw lines, for
     the message of an exception that it then drops.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run_in_new_loop(work)
+    with ThreadPoolExecutor(1, thread_name_prefix="loop") as pool:
+        return pool.submit(_run_in_new_loop, work).result()
+
+
+def _run_in_new_loop(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(work)

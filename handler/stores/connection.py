@@ -173,7 +173,9 @@ def _join_chunks(data: bytes) -> tuple[bytes | None, int]:
         try:
             size = int(data[start:end].partition(b";")[0], 16)
         except ValueError:
-            raise BadAnswerError(f"no length of a chunk: {data[start:end][:40]!r}") from None
+            size = -1
+        if size < 0:
+            raise BadAnswerError(f"no length of a chunk: {data[start:end][:40]!r}")
         if size == 0:
             trailer = data.find(b"\r\n\r\n", end)
             return (body, trailer + 4) if trailer >= 0 else (None, 0)

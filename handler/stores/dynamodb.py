@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from handler.aws import Endpoint, NoCredentialsError
+from handler.lake.requests import run
 from handler.stores.connection import Answer, BadAnswerError, Connection, UnansweredError
 from handler.stores.signature import Signer
 
@@ -137,7 +138,7 @@ class DynamoDB:
             Told how each ended: None, or the error that was left after the retries. Once it returns False, no further
             request is taken, and none is sent again.
         """
-        asyncio.run(_Sending(self, iter(orders), settle).run())
+        run(_Sending(self, iter(orders), settle).run())
 
     def write_request(self, order: bytes) -> bytes:
         """Write a request as it is sent, signed now."""

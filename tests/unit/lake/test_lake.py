@@ -1,5 +1,6 @@
 """Listing, reading and writing, over a folder and in memory."""
 
+import asyncio
 import gzip
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,15 @@ def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pyt
     lake.read(["processed/x", "processed/y"])
     lake.read_tails(["processed/x", "processed/y"])
     assert asked == ["processed/x", "processed/x"]
+
+
+def test_lake_is_read_and_written_inside_a_running_event_loop(tmp_path: Path) -> None:
+    """Every cell of a notebook runs inside one."""
+    write_raw(tmp_path, at(9), "a.jsonl", b"{}\n")
+
+    async def cell() -> tuple[list[str], list[bytes | None]]:
+        lake = Lake(LocalStore(tmp_path))
+        lake.write({"processed/a": b"1"})
+        return names(lake.list_partitions([at(9)])[0][at(9)]), lake.read(["processed/a", "processed/b"])
+
+    assert asyncio.run(cell()) == (["a.jsonl"], [b"1", None])
