@@ -43,7 +43,7 @@ build: for-build  ## Build the Lambda layer and the function's package into lamb
 	@$(BIN)/python -m layer_build $(ARGS)
 
 test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test; 95 % of the handler's branches must be run
-	$(BIN)/python -m pytest --cov --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)

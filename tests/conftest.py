@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.builds import MACHINE_ARCH, Built, run_build
 from tests.harness import Aws, emulated_aws
@@ -16,24 +18,27 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-TESTS = Path(__file__).resolve().parent
-SHARED = TESTS.parents[1] / "shared"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests in one process that share what takes long to make, where pytest-xdist runs several.
+class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc] - pytest-xdist has no types
+    """Keep tests in one process that share what takes long to make: one build, a deployment, lakes, libraries."""
 
-    They are the benchmarks with their lakes, the deployment with its servers, and the tests of one real build.
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = "/".join(path.split("/")[:2])
+        if folder in ("tests/benchmarks", "tests/infrastructure", "tests/runtime"):
+            return folder
+        return path if path.startswith("tests/unit/layer_build/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    """Deal out tests so, where several processes run tests.
+
+    pytest-xdist's own groups need a mark, which its release 3.8 does not see under pytest 9.2.
     """
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-        if folder in ("benchmarks", "infrastructure"):
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif "first" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("build"))
-        elif "layer_build" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
