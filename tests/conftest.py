@@ -21,7 +21,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc] - pytest-xdist has no types
+class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Keep tests in one process that share what takes long to make: one build, a deployment, lakes, libraries."""
 
     def _split_scope(self, nodeid: str) -> str:
