@@ -122,7 +122,7 @@ $(VENV):
 
 # For a run, whatever compiler there is, or none. For all else, the locked one.
 $(LIBRARY): $(SOURCES)
-	@$(BIN)/python -m layer_build.compile || echo "make: without its compiled decoder the handler gives the same answers, slower"
+	@$(BIN)/python -m layer_build.compile || echo "make: the run goes on without the compiled decoder, slower"
 
 $(COMPILED): $(SOURCES) Pipfile.lock
 	@$(BIN)/python -m layer_build.compile
