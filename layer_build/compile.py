@@ -6,12 +6,15 @@ The compiler is zig's, of the locked wheel ``ziglang``; it brings the C library'
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +104,8 @@ def compile_library(
 def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) -> None:
     """Compile the library for this machine, and put it beside its source, where the handler finds it.
 
-    On a platform it is not compiled for, nothing is done: the handler works without it, slower.
+    The locked compiler does it, or where that is not installed, the machine's own. On a platform it is not compiled
+    for, nothing is done: the handler works without it, slower.
 
     Raises
     ------
@@ -112,7 +116,13 @@ def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) ->
     if triple is None:
         report(f"{LIBRARY} is not compiled for {platform.system()} on {platform.machine()}; the handler does without")
         return
-    library = compile_library(read_sources(root), triple, cache, report=report)
+    sources = read_sources(root)
+    own = shutil.which("cc")
+    if own is not None and importlib.util.find_spec(_COMPILER) is None:
+        library = _run_compiler([own], triple, sources, os.environ)
+        report(f"compiled {LIBRARY} with {own}, which this machine has: {len(library):,} bytes")
+    else:
+        library = compile_library(sources, triple, cache, report=report)
     _replace(root / LIBRARY, library)
 
 
@@ -142,6 +152,15 @@ def _find_finished(folder: Path) -> bytes | None:
 
 
 def _compile(sources: Mapping[str, bytes], triple: str, cache: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache.resolve()), "ZIG_LOCAL_CACHE_DIR": folder}
+        command = [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple]
+        return _run_compiler(command, triple, sources, environment)
+
+
+def _run_compiler(
+    command: Sequence[str], target: str, sources: Mapping[str, bytes], environment: Mapping[str, str]
+) -> bytes:
     """Compile in a folder that is not seen in the result: sources are named from there, and nothing else is known."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,15 +168,15 @@ def _compile(sources: Mapping[str, bytes], triple: str, cache: Path) -> bytes:
             _replace(folder / path, source)
         units = [path for path in sources if path.endswith(".c")]
         result = subprocess.run(  # noqa: S603 - our own compiler
-            [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS, "-o", LIBRARY, *units],
+            [*command, *_OPTIONS, "-o", LIBRARY, *units],
             capture_output=True,
             text=True,
             check=False,
             cwd=folder,
-            env={"ZIG_GLOBAL_CACHE_DIR": str(cache.resolve()), "ZIG_LOCAL_CACHE_DIR": str(folder / "compiled")},
+            env=environment,
         )
         if result.returncode:
-            raise CompileError(f"{LIBRARY} does not compile for {triple}: {_explain(result)}")
+            raise CompileError(f"{LIBRARY} does not compile for {target}: {_explain(result)}")
         return (folder / LIBRARY).read_bytes()
 
 

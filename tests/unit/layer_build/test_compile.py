@@ -1,5 +1,6 @@
 import ctypes
 import io
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,6 +154,7 @@ def test_unknown_platform_does_without(cache: Path, project: Path, monkeypatch: 
 def test_command_ends_with_one_line_and_a_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(stage, "_COMPILER", "no-such-compiler")
     assert stage.main() == CompileError.exit_status
     assert capsys.readouterr().err.startswith("compile: there is no compiler")
@@ -160,3 +162,14 @@ def test_command_ends_with_one_line_and_a_status(
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     assert stage.main() == 1
     assert capsys.readouterr().err == f"compile: No such file or directory: {tmp_path / SOURCES[0]}\n"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="this machine has no C compiler of its own")
+def test_machines_own_compiler_does_where_the_locked_one_is_not_installed(
+    cache: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_COMPILER", "no-such-compiler")
+    messages: list[str] = []
+    compile_here(project, cache, report=messages.append)
+    assert "which this machine has" in messages[0]
+    assert ctypes.CDLL(str(project / LIBRARY)).decode_lines
