@@ -1,8 +1,7 @@
 """The stage of the function's package, compile: the handler's C source as a library, for any platform on any machine.
 
 The compiler is zig's, of the locked wheel ``ziglang``; it brings the C library's headers and symbols of each platform.
-``python -m layer_build.compile`` compiles for this machine, to where the handler looks: ``make setup`` does it. There
-the machine's own compiler, ``cc``, is good enough where the wheel is not installed.
+``python -m layer_build.compile`` compiles for this machine, to where the handler looks: ``make setup`` does it.
 """
 
 import hashlib
@@ -48,9 +47,6 @@ _OPTIONS: Final = (
     "-Wl,--build-id=none",
     "-Wl,-z,defs",  # a symbol that nobody has is an error here, not in Lambda
 )
-_OWN_OPTIONS: Final = ("-std=c11", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
-"""For this machine's own compiler, whose warnings and linker we do not know."""
-
 _OWN_TRIPLES: Final[Mapping[tuple[str, str], str]] = {
     ("Darwin", "arm64"): "aarch64-macos",
     ("Darwin", "x86_64"): "x86_64-macos",
@@ -108,36 +104,25 @@ def compile_library(
 def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) -> None:
     """Compile the library for this machine, and put it beside its source, where the handler finds it.
 
-    On a platform that the source is not written for, and without a compiler, nothing is done: the handler works
-    without the library, slower.
-
-    Parameters
-    ----------
-    root
-        The project.
-    cache
-        The build's cache, as for ``compile_library``.
-    report
-        Told what was done.
+    The locked compiler does it, or where that is not installed, the machine's own. On a platform it is not compiled
+    for, nothing is done: the handler works without it, slower.
 
     Raises
     ------
     CompileError
-        If the source does not compile.
+        If the source does not compile, or there is no compiler.
     """
     triple = _OWN_TRIPLES.get((platform.system(), platform.machine()))
     if triple is None:
         report(f"{LIBRARY} is not compiled for {platform.system()} on {platform.machine()}; the handler does without")
         return
-    own_compiler = shutil.which("cc")
-    if importlib.util.find_spec(_COMPILER) is not None:
-        library = compile_library(read_sources(root), triple, cache, report=report)
-    elif own_compiler is not None:
-        library = _run_compiler((own_compiler, *_OWN_OPTIONS), read_sources(root), own_compiler, os.environ)
-        report(f"compiled {LIBRARY} by {own_compiler}: {len(library):,} bytes")
+    sources = read_sources(root)
+    own = shutil.which("cc")
+    if own is not None and importlib.util.find_spec(_COMPILER) is None:
+        library = _run_compiler([own], triple, sources, os.environ)
+        report(f"compiled {LIBRARY} with {own}, which this machine has: {len(library):,} bytes")
     else:
-        report(f"{LIBRARY} is not compiled: there is no compiler; the handler does without")
-        return
+        library = compile_library(sources, triple, cache, report=report)
     _replace(root / LIBRARY, library)
 
 
@@ -167,14 +152,14 @@ def _find_finished(folder: Path) -> bytes | None:
 
 
 def _compile(sources: Mapping[str, bytes], triple: str, cache: Path) -> bytes:
-    """Compile for any platform by the locked compiler."""
-    command = (sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple, *_OPTIONS)
-    environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache.resolve()), "ZIG_LOCAL_CACHE_DIR": "compiled"}
-    return _run_compiler(command, sources, triple, environment)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache.resolve()), "ZIG_LOCAL_CACHE_DIR": folder}
+        command = [sys.executable, "-P", "-m", _COMPILER, "cc", "-target", triple]
+        return _run_compiler(command, triple, sources, environment)
 
 
 def _run_compiler(
-    command: Sequence[str], sources: Mapping[str, bytes], where: str, environment: Mapping[str, str]
+    command: Sequence[str], target: str, sources: Mapping[str, bytes], environment: Mapping[str, str]
 ) -> bytes:
     """Compile in a folder that is not seen in the result: sources are named from there, and nothing else is known."""
     with tempfile.TemporaryDirectory() as name:
@@ -182,11 +167,16 @@ def _run_compiler(
         for path, source in sources.items():
             _replace(folder / path, source)
         units = [path for path in sources if path.endswith(".c")]
-        result = subprocess.run(  # noqa: S603 - a compiler that we chose
-            [*command, "-o", LIBRARY, *units], capture_output=True, text=True, check=False, cwd=folder, env=environment
+        result = subprocess.run(  # noqa: S603 - our own compiler
+            [*command, *_OPTIONS, "-o", LIBRARY, *units],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env=environment,
         )
         if result.returncode:
-            raise CompileError(f"{LIBRARY} does not compile for {where}: {_explain(result)}")
+            raise CompileError(f"{LIBRARY} does not compile for {target}: {_explain(result)}")
         return (folder / LIBRARY).read_bytes()
 
 
