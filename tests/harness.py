@@ -4,7 +4,7 @@ import io
 import os
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -234,8 +234,5 @@ def environment_without_python() -> dict[str, str]:
 @contextmanager
 def without_compiled_code() -> Iterator[None]:
     """Do as if there were no library."""
-    places = ("ingest.decoder._LIBRARY",)
-    with ExitStack() as stack:
-        for place in places:
-            stack.enter_context(mock.patch(f"handler.{place}", None))
+    with mock.patch("handler.ingest.decoder._LIBRARY", None):
         yield

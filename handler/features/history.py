@@ -113,12 +113,13 @@ class History:
         """Load the rows of some machines, with their origin, less those that no window sees or that are too late."""
         hour = pl.col("hour_start" if "hour_start" in schema else "tile_start").dt.truncate(HOUR)
         start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
-        is_seen = hour.is_between(start, end, closed="left")
+        is_seen = pl.col("hour_start").is_between(start, end, closed="left")
+        is_in_time = pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
         scans = [
             pl.scan_parquet(data)
             .filter(machines)
             .with_columns(hour_start=hour, partition=pl.lit(partition, dtype=INSTANT))
-            .filter(is_seen & (pl.lit(partition, dtype=INSTANT) - hour <= self.plan.allowed_lateness))
+            .filter(is_seen & is_in_time)
             for partition, data in sorted(files.items())
         ]
         return pl.concat([empty_frame({**schema, **_ORIGIN}), *pl.collect_all(scans)])

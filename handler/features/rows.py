@@ -5,15 +5,14 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from handler.definitions.schema import MOMENTS, STATISTICS, row_schema
+from handler.definitions.schema import STATISTICS, empty_frame, row_schema
 from handler.definitions.spec import PRESENCE, ZONE_WINDOW, FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, floor_to
-from handler.features.statistics import compute_statistics, find_zone
+from handler.features.statistics import WINDOW_KEYS, compute_statistics, find_zone
 from handler.features.windows import merge_windows
-from handler.tiles.hours import PART_KEYS, name_pair, roll_up_hours, split_series
+from handler.tiles.hours import PART_COLUMNS, list_series, name_pair, roll_up_parts, split_series
 from handler.tiles.merge import divide
 
-_PARTS = (*PART_KEYS, "tiles", *MOMENTS)
 _ROW_KEYS = ("event_timestamp", "machine_id")
 
 
@@ -44,14 +43,17 @@ def compute_features(
         ``feature_schema``; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
         ``event_timestamp`` and machine.
     """
-    whole = pl.concat([roll_up_hours(tiles, spec), *([] if hours is None else [hours])])
-    whole = whole.rename({"hour_start": "start"}).select(_PARTS)
+    parts = split_series(tiles, spec)
+    whole = pl.concat([roll_up_parts(parts), *([] if hours is None else [hours])])
+    whole = whole.rename({"hour_start": "start"}).select(PART_COLUMNS)
     if whole.is_empty() or not instants:
-        return pl.DataFrame(schema=row_schema(spec))
-    split_tiles = split_series(tiles, spec).select(_PARTS)
+        return empty_frame(row_schema(spec))
+    machines = pl.col("machine_id").cast(pl.Enum(whole.get_column("machine_id").unique().sort()))  # cheaper to group by
+    series = pl.col("series").cast(pl.Enum(list_series(spec)))
+    whole, parts = (frame.with_columns(machines, series) for frame in (whole, parts))
     lengths = _list_lengths(spec)
     windows = [
-        merge_windows(_replace_split_hours(whole, split_tiles, instant, spec), instant, lengths).with_columns(
+        merge_windows(_replace_split_hours(whole, parts, instant, spec), instant, lengths).with_columns(
             event_timestamp=pl.lit(instant, dtype=INSTANT)
         )
         for instant in sorted(instants)
@@ -92,23 +94,25 @@ def _replace_split_hours(
 
 def _lay_out(statistics: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """Lay the statistics of a machine's windows side by side, a row an instant and machine."""
-    keyed = statistics.with_columns(of=_name_window(pl.col("series"), pl.col("window")))
-    series = [*spec.reading_names, *map(name_pair, spec.pairs)]
-    names = [f"{name}@{length // timedelta(minutes=1)}" for name in series for length in _list_lengths(spec)]
-    values = [name for name in statistics.columns if name not in (*_ROW_KEYS, "series", "window")]
+    keyed = statistics.with_columns(
+        pl.col("machine_id").cast(pl.String), of=pl.format("{}@{}", "series", pl.col("window").dt.total_minutes())
+    )
+    names = [_name_window(series, length) for series in list_series(spec) for length in _list_lengths(spec)]
+    values = [name for name in statistics.columns if name not in WINDOW_KEYS]
     wide = keyed.pivot("of", names, index=_ROW_KEYS, values=values, separator="@", maintain_order=False)
     is_present = pl.any_horizontal(_take("count", name, PRESENCE).is_not_null() for name in spec.reading_names)
     rows = wide.lazy().filter(is_present).select(*_ROW_KEYS, **_name_features(spec)).sort(_ROW_KEYS)
     return rows.select(*row_schema(spec)).collect()
 
 
-def _name_window(series: pl.Expr, window: pl.Expr) -> pl.Expr:
-    return pl.format("{}@{}", series, window.dt.total_minutes())
+def _name_window(series: str, length: timedelta) -> str:
+    """Name a window of a series as the pivot does."""
+    return f"{series}@{length // timedelta(minutes=1)}"
 
 
 def _take(statistic: str, series: str, length: timedelta) -> pl.Expr:
     """Take a column of the pivoted statistics."""
-    return pl.col(f"{statistic}@{series}@{length // timedelta(minutes=1)}")
+    return pl.col(f"{statistic}@{_name_window(series, length)}")
 
 
 def _name_features(spec: FeatureSpec) -> dict[str, pl.Expr]:

@@ -8,6 +8,9 @@ from handler.definitions.spec import ZONES, Reading
 from handler.definitions.timestamps import HOUR, MICROSECOND
 from handler.tiles.merge import divide
 
+WINDOW_KEYS: Final = ("event_timestamp", "machine_id", "series", "window")
+"""What names a window: its end, its machine and series, and its length."""
+
 _MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
 _CONSTANT: Final = 1e-12
@@ -20,13 +23,13 @@ def compute_statistics(windows: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     windows
-        ``tiles`` and the columns of ``MOMENTS``; of a reading, y is the event time in microseconds from the window's
-        end; of a pair, x and y are the tile means of the two readings.
+        ``WINDOW_KEYS``, ``tiles`` and the columns of ``MOMENTS``. Of a reading, y is the event time in microseconds
+        from the window's end; of a pair, x and y are the tile means of the two readings.
 
     Returns
     -------
     pl.DataFrame
-        The columns that are no moments as they are, then Float64 columns named as in ``STATISTICS`` (``count``:
+        ``WINDOW_KEYS``, then Float64 columns named as in ``STATISTICS`` (``count``:
         Int64), ``staleness_seconds``, ``corr`` and ``tiles``. A statistic is null where it is not defined; ``corr`` is
         of a pair, the others are of a reading.
     """
@@ -53,14 +56,13 @@ def compute_statistics(windows: pl.DataFrame) -> pl.DataFrame:
         "corr": correlate(),
         "tiles": pl.col("tiles"),
     }
-    keys = [name for name in ("event_timestamp", "machine_id", "series", "window") if name in windows.columns]
     return (
         windows.lazy()
         .with_columns(
             spread=high - low, peak=pl.max_horizontal(low.abs(), high.abs()), variance=divide(pl.col("x_m2"), n)
         )
         .with_columns(rms_per_peak=(mean_per_peak**2 + divide(spread, peak) ** 2 * variance).sqrt())
-        .select(*keys, **statistics)
+        .select(*WINDOW_KEYS, **statistics)
         .collect()
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from handler.definitions.raw import RawContent
-from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA
+from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
 from handler.ingest.json_lines import decode_lines
@@ -86,7 +86,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
     return ParsedBatch(
         readings=_unite_readings([decoded.lines, *rest.readings]),
-        failures=pl.concat([pl.DataFrame(schema=dict(FAILURE_SCHEMA)), *rest.failures]),
+        failures=pl.concat([empty_frame(FAILURE_SCHEMA), *rest.failures]),
         rejected=pl.concat([*rest.rejected, unreadable]),
         objects=len(rest.keys),
         lines=decoded.lines.height + rest.lines,

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from handler.definitions.raw import RawContent
+from handler.definitions.schema import empty_frame
 from handler.definitions.spec import IGNORED_FIELDS, FeatureSpec
 from handler.definitions.timestamps import INSTANT, MICROSECOND
 from handler.ingest.framing import WholeLines, cut_lines
@@ -98,7 +99,7 @@ def decode_readings(
     fallback.flush()
     if decoding is None:
         schema = {"machine_id": pl.String(), "event_time": INSTANT, **dict.fromkeys(spec.reading_names, pl.Float64())}
-        return DecodedReadings(pl.DataFrame(schema=schema), unknown_fields=0)
+        return DecodedReadings(empty_frame(schema), unknown_fields=0)
     return decoding.finish()
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from handler.definitions.layout import training_key
-from handler.definitions.schema import feature_schema
+from handler.definitions.schema import empty_frame, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 from handler.lake.lake import Lake
@@ -57,4 +57,4 @@ def read_training(lake: Lake, hours: Iterable[datetime], spec: FeatureSpec) -> p
     schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
     files = lake.read(training_key(hour) for hour in hours)
     frames = [pl.read_parquet(io.BytesIO(data)) for data in files if data is not None]
-    return pl.concat([pl.DataFrame(schema=schema | feature_schema(spec)), *frames])
+    return pl.concat([empty_frame(schema | feature_schema(spec)), *frames])

@@ -17,15 +17,27 @@ from handler.tiles.merge import merge_moments
 HOURS_FORMAT: Final = 3
 """Counted up whenever equal tiles would give other hours; those of another format are not read."""
 
-PART_KEYS: Final = ("machine_id", "series", "start")
+PART_COLUMNS: Final = ("machine_id", "series", "start", "tiles", *MOMENTS)
+"""Columns of a part of a series: a tile or an hour, or a pair of tiles."""
+
 _DOCUMENT: Final = "hours"
 _OF_PAIR: Final = "|"
 
 
 def describe_hours(spec: FeatureSpec) -> dict[str, str]:
     """Say what an hour file holds, as Parquet key-value metadata: hours of other pairs are of no use."""
-    names = [*spec.reading_names, *map(name_pair, spec.pairs)]
-    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": names})}
+    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": list_series(spec)})}
+
+
+def list_series(spec: FeatureSpec) -> list[str]:
+    """List the names of all series: each reading, then each pair.
+
+    Examples
+    --------
+    >>> list_series(FeatureSpec.load())
+    ['temperature_celsius', 'vibration_rms', 'temperature_celsius|vibration_rms']
+    """
+    return [*spec.reading_names, *map(name_pair, spec.pairs)]
 
 
 def name_pair(pair: tuple[str, str]) -> str:
@@ -52,13 +64,12 @@ def split_series(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        ``machine_id``, ``series`` (String), ``start`` (Datetime, µs, UTC), ``tiles``, then ``MOMENTS``. A row of a
-        pair is one sample: x is the mean of the first reading, y that of the second.
+        ``PART_COLUMNS``: ``series`` (String), ``start`` (Datetime, µs, UTC). A row of a pair is one sample: x is the
+        mean of the first reading, y that of the second.
     """
-    columns = [*PART_KEYS, "tiles", *MOMENTS]
     tiles = tiles.rename({"reading": "series", "tile_start": "start"}).with_columns(tiles=pl.lit(1, pl.Int64))
-    readings = tiles.filter(pl.col("series").is_in(spec.reading_names)).select(columns)
-    return pl.concat([readings, *(_pair_means(readings, pair).select(columns) for pair in spec.pairs)])
+    readings = tiles.filter(pl.col("series").is_in(spec.reading_names)).select(PART_COLUMNS)
+    return pl.concat([readings, *(_pair_means(readings, pair).select(PART_COLUMNS) for pair in spec.pairs)])
 
 
 def _pair_means(readings: pl.DataFrame, pair: tuple[str, str]) -> pl.DataFrame:
@@ -90,9 +101,25 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     pl.DataFrame
         Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
     """
-    if tiles.is_empty():
+    return roll_up_parts(split_series(tiles, spec))
+
+
+def roll_up_parts(parts: pl.DataFrame) -> pl.DataFrame:
+    """Merge tiles that are split into series already, as :func:`roll_up_hours` does.
+
+    Parameters
+    ----------
+    parts
+        As :func:`split_series` returns them.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
+    """
+    if parts.is_empty():
         return empty_frame(HOUR_SCHEMA)
-    parts = split_series(tiles, spec).with_columns(hour_start=pl.col("start").dt.truncate(HOUR))
+    parts = parts.with_columns(hour_start=pl.col("start").dt.truncate(HOUR))
     return merge_moments(count_times_from(parts, pl.col("hour_start")), HOUR_KEYS).select(*HOUR_SCHEMA)
 
 
