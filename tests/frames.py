@@ -1,6 +1,8 @@
 """Frames for tests: accepted lines, their tiles, and frames that are equal but for rounding."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 from polars.testing import assert_frame_equal
@@ -16,6 +18,7 @@ LINES = {
     "temperature_celsius": pl.Float64(),
     "vibration_rms": pl.Float64(),
 }
+Row = dict[str, Any]
 Point = tuple[str, datetime, float | None, float | None]
 
 
@@ -32,3 +35,10 @@ def tiles_of(lines: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
 def assert_close(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
     """Equal but for the rounding of sums in another order."""
     assert_frame_equal(actual, expected, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def assert_rows_close(actual: Mapping[str, Row], expected: Mapping[str, Row]) -> None:
+    """The same machines, and rows that are equal but for rounding."""
+    assert_close(
+        *(pl.DataFrame([{"machine": name, **row} for name, row in rows.items()]) for rows in (actual, expected))
+    )

@@ -14,7 +14,7 @@ from handler.definitions.spec import FeatureSpec, Window
 from handler.features.rows import compute_features, find_split_hours
 from handler.lake.lake import Lake
 from handler.tiles.hours import describe_hours, roll_up_hours
-from tests.frames import Point, assert_close, frame, tiles_of
+from tests.frames import Point, assert_close, assert_rows_close, frame, tiles_of
 from tests.harness import HOUR, Pipeline, Row, at, line, write_raw
 
 SPEC = FeatureSpec.load()
@@ -97,12 +97,6 @@ def rows_of(
     for instant in instants:
         pipeline.run(instant)
     return pipeline.training(), pipeline.online_rows()
-
-
-def assert_rows_close(actual: dict[str, Row], expected: dict[str, Row]) -> None:
-    """The rows of the table are equal but for rounding."""
-    frames = (pl.DataFrame([{"machine": name, **row} for name, row in rows.items()]) for rows in (actual, expected))
-    assert_close(*frames)
 
 
 def kinds(keys: list[str]) -> set[str]:
