@@ -43,14 +43,14 @@ def compute_features(
         ``feature_schema``; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
         ``event_timestamp`` and machine.
     """
-    parts = split_series(tiles, spec)
-    whole = pl.concat([roll_up_parts(parts), *([] if hours is None else [hours])])
-    whole = whole.rename({"hour_start": "start"}).select(PART_COLUMNS)
-    if whole.is_empty() or not instants:
+    parts = split_series(tiles.lazy(), spec)
+    given = pl.concat([roll_up_parts(parts), *([] if hours is None else [hours.lazy()])])
+    given_hours = given.rename({"hour_start": "start"}).select(PART_COLUMNS).collect()
+    if given_hours.is_empty() or not instants:
         return empty_frame(row_schema(spec))
-    machines = pl.col("machine_id").cast(pl.Enum(whole.get_column("machine_id").unique().sort()))  # cheaper to group by
-    series = pl.col("series").cast(pl.Enum(list_series(spec)))
-    whole, parts = (frame.with_columns(machines, series) for frame in (whole, parts))
+    machines = pl.Enum(given_hours.get_column("machine_id").unique().sort())
+    keys = pl.col("machine_id").cast(machines), pl.col("series").cast(pl.Enum(list_series(spec)))  # faster to group by
+    whole, parts = given_hours.lazy().with_columns(keys), parts.with_columns(keys)
     lengths = _list_lengths(spec)
     windows = [
         merge_windows(_replace_split_hours(whole, parts, instant, spec), instant, lengths).with_columns(
@@ -58,7 +58,7 @@ def compute_features(
         )
         for instant in sorted(instants)
     ]
-    return _lay_out(compute_statistics(pl.concat(windows)), spec)
+    return _lay_out(compute_statistics(pl.concat(windows)).collect(), spec)
 
 
 def find_split_hours(instants: Iterable[datetime], spec: FeatureSpec) -> set[datetime]:
@@ -82,8 +82,8 @@ def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
 
 
 def _replace_split_hours(
-    hours: pl.DataFrame, tiles: pl.DataFrame, instant: datetime, spec: FeatureSpec
-) -> pl.DataFrame:
+    hours: pl.LazyFrame, tiles: pl.LazyFrame, instant: datetime, spec: FeatureSpec
+) -> pl.LazyFrame:
     """Put the tiles of the hours that a window splits in the place of these hours."""
     split = find_split_hours([instant], spec)
     if not split:
@@ -94,12 +94,11 @@ def _replace_split_hours(
 
 def _lay_out(statistics: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """Lay the statistics of a machine's windows side by side, a row an instant and machine."""
-    keyed = statistics.with_columns(
-        pl.col("machine_id").cast(pl.String), of=pl.format("{}@{}", "series", pl.col("window").dt.total_minutes())
-    )
+    window = pl.format("{}@{}", "series", pl.col("window").dt.total_minutes())
+    keyed = statistics.with_columns(pl.col("machine_id").cast(pl.String), name=window)
     names = [_name_window(series, length) for series in list_series(spec) for length in _list_lengths(spec)]
-    values = [name for name in statistics.columns if name not in WINDOW_KEYS]
-    wide = keyed.pivot("of", names, index=_ROW_KEYS, values=values, separator="@", maintain_order=False)
+    values = pl.selectors.exclude(*WINDOW_KEYS, "name")
+    wide = keyed.pivot("name", names, index=_ROW_KEYS, values=values, separator="@", maintain_order=False)
     is_present = pl.any_horizontal(_take("count", name, PRESENCE).is_not_null() for name in spec.reading_names)
     rows = wide.lazy().filter(is_present).select(*_ROW_KEYS, **_name_features(spec)).sort(_ROW_KEYS)
     return rows.select(*row_schema(spec)).collect()

@@ -17,7 +17,7 @@ _CONSTANT: Final = 1e-12
 """Tile means that deviate less than this share of the readings' range are equal but for rounding."""
 
 
-def compute_statistics(windows: pl.DataFrame) -> pl.DataFrame:
+def compute_statistics(windows: pl.LazyFrame) -> pl.LazyFrame:
     """Compute the statistics of windows.
 
     Parameters
@@ -28,7 +28,7 @@ def compute_statistics(windows: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    pl.DataFrame
+    pl.LazyFrame
         ``WINDOW_KEYS``, then Float64 columns named as in ``STATISTICS`` (``count``:
         Int64), ``staleness_seconds``, ``corr`` and ``tiles``. A statistic is null where it is not defined; ``corr`` is
         of a pair, the others are of a reading.
@@ -57,13 +57,11 @@ def compute_statistics(windows: pl.DataFrame) -> pl.DataFrame:
         "tiles": pl.col("tiles"),
     }
     return (
-        windows.lazy()
-        .with_columns(
+        windows.with_columns(
             spread=high - low, peak=pl.max_horizontal(low.abs(), high.abs()), variance=divide(pl.col("x_m2"), n)
         )
         .with_columns(rms_per_peak=(mean_per_peak**2 + divide(spread, peak) ** 2 * variance).sqrt())
         .select(*WINDOW_KEYS, **statistics)
-        .collect()
     )
 
 

@@ -10,7 +10,7 @@ from handler.tiles.hours import count_times_from
 from handler.tiles.merge import merge_moments
 
 
-def merge_windows(parts: pl.DataFrame, as_of: datetime, lengths: Sequence[timedelta]) -> pl.DataFrame:
+def merge_windows(parts: pl.LazyFrame, as_of: datetime, lengths: Sequence[timedelta]) -> pl.LazyFrame:
     """Merge parts into the windows ``[as_of - length, as_of)``.
 
     The windows end together, so each is the next shorter one and a ring around it: every part is merged into its ring
@@ -28,7 +28,7 @@ def merge_windows(parts: pl.DataFrame, as_of: datetime, lengths: Sequence[timede
 
     Returns
     -------
-    pl.DataFrame
+    pl.LazyFrame
         ``machine_id``, ``series``, ``window`` (Duration, µs: its length), ``tiles``, then ``MOMENTS``, of which y of a
         reading counts in microseconds from ``as_of``.
     """
@@ -38,6 +38,7 @@ def merge_windows(parts: pl.DataFrame, as_of: datetime, lengths: Sequence[timede
         ring=pl.sum_horizontal((age > length).cast(pl.Int32) for length in lengths)
     )
     rings = merge_moments(count_times_from(seen, pl.lit(as_of, dtype=INSTANT)), ["machine_id", "series", "ring"])
+    rings = rings.collect().lazy()  # once: the filters below would be pushed under the merging
     within = [
         rings.filter(pl.col("ring") <= number).with_columns(window=pl.lit(lasting[number], dtype=lasting.dtype))
         for number in range(len(lengths))

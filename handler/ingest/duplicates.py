@@ -38,9 +38,10 @@ def drop_repeated(lines: pl.DataFrame) -> UniqueLines:
     [('P1', 8, 2.0), ('P1', 7, 1.5)]
     """
     keys = ["machine_id", "event_time"]
-    is_tied = lines.select(keys).hash_rows().is_duplicated()
-    if not is_tied.any():
+    hashes = lines.select(keys).hash_rows()
+    if hashes.n_unique() == len(hashes):
         return UniqueLines(lines, has_ties=False)
+    is_tied = hashes.is_duplicated()
     tied = lines.filter(is_tied).unique(keep="first", maintain_order=True)
     values_at_a_time = tied.group_by(keys).agg(pl.exclude(keys).is_not_nan().sum())
     has_ties = values_at_a_time.select((pl.max_horizontal(pl.exclude(keys)) > 1).any()).item()

@@ -22,7 +22,7 @@ from handler.lake.objects import read_files, read_objects, split_by_size
 from handler.lake.parquet import TAIL_BYTES
 from handler.lake.requests import gather, run, turning_store_errors
 
-BATCH_BYTES: Final = 32 * 2**20
+BATCH_BYTES: Final = 64 * 2**20
 """How many raw bytes, as stored, are one batch."""
 
 _LIST_PAGE: Final = 1000

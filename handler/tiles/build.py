@@ -5,11 +5,12 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import TILE_KEYS, TILE_SCHEMA, empty_frame
+from handler.definitions.schema import TILE_SCHEMA, empty_frame
 from handler.definitions.timestamps import INSTANT, MICROSECOND, TILE
 from handler.ingest.duplicates import UniqueLines
 from handler.tiles.merge import divide
 
+_KEYS: Final = ("machine_id", "tile_start")
 _TILE_WIDTH: Final = TILE // MICROSECOND
 _SMALL_SPREAD: Final = 1e-60
 _SMALL_SHARE: Final = 1e-5
@@ -49,14 +50,19 @@ def build_tiles(unique: UniqueLines, readings: Sequence[str]) -> pl.DataFrame:
     lines, has_ties = unique
     if lines.is_empty():
         return empty_frame(TILE_SCHEMA)
-    samples = pl.concat(_take_samples(lines.lazy(), reading) for reading in readings)
+    tiles = [_summarize_reading(lines.lazy(), reading, has_ties=has_ties) for reading in readings]
+    return pl.concat(tiles).select(pl.col("machine_id").cast(pl.String), *list(TILE_SCHEMA)[1:])
+
+
+def _summarize_reading(lines: pl.LazyFrame, reading: str, *, has_ties: bool) -> pl.DataFrame:
+    samples = _take_samples(lines, reading)
     tiles = _summarize(samples, has_ties=has_ties)
     spread = pl.col("x_max") - pl.col("x_min")
     peak = pl.max_horizontal(pl.col("x_min", "x_max").abs())
     small = tiles.filter((spread > 0) & ((spread < _SMALL_SPREAD) | (spread < _SMALL_SHARE * peak)))
     if not small.is_empty():
-        tiles = tiles.update(_summarize_positions(samples, small), on=TILE_KEYS)
-    return tiles.with_columns(pl.col("machine_id").cast(pl.String))
+        tiles = tiles.update(_summarize_positions(samples, small), on=_KEYS)
+    return tiles.with_columns(reading=pl.lit(reading))
 
 
 def _take_samples(lines: pl.LazyFrame, reading: str) -> pl.LazyFrame:
@@ -64,7 +70,6 @@ def _take_samples(lines: pl.LazyFrame, reading: str) -> pl.LazyFrame:
     time = pl.col("event_time").to_physical()
     return lines.filter(pl.col(reading).is_not_nan()).select(
         "machine_id",
-        pl.lit(reading).alias("reading"),
         (time // _TILE_WIDTH * _TILE_WIDTH).cast(INSTANT).alias("tile_start"),
         pl.col(reading).alias("value"),
         (time % _TILE_WIDTH).cast(pl.Float64).alias("time"),
@@ -81,7 +86,7 @@ def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
     else:
         first, last = value.min_by(time), value.max_by(time)  # the same, in half the time
     return (
-        samples.group_by(TILE_KEYS)
+        samples.group_by(_KEYS)
         .agg(
             n=pl.len().cast(pl.Int64),
             first=first,
@@ -100,7 +105,7 @@ def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
         )
         .with_columns(divide(divide(variance, spread), spread))
         .select(
-            *TILE_KEYS,
+            *_KEYS,
             *("n", "first", "last", "x_min", "x_max"),
             x_centre=divide(pl.col("mean") - pl.col("x_min"), spread),
             x_m2=n * variance,
@@ -112,13 +117,13 @@ def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
             y_m2=divide(n * pl.col("time_variance"), time_span**2),
             cross=n * divide(divide(pl.col("covariance"), spread), time_span),
         )
-        .collect()
+        .collect(engine="streaming")
     )
 
 
 def _summarize_positions(samples: pl.LazyFrame, tiles: pl.DataFrame) -> pl.DataFrame:
     """Compute the moments of some tiles from positions, which have a spread of 1 however small that of the values."""
-    ends = tiles.lazy().select(*TILE_KEYS, "x_min", "x_max")
+    ends = tiles.lazy().select(*_KEYS, "x_min", "x_max")
     position = divide(pl.col("value") - pl.col("x_min"), pl.col("x_max") - pl.col("x_min"))
-    moved = samples.join(ends, on=TILE_KEYS).with_columns(value=position)
-    return _summarize(moved, has_ties=False).select(*TILE_KEYS, "x_centre", "x_m2", "x_m3", "x_m4", "cross")
+    moved = samples.join(ends, on=_KEYS).with_columns(value=position)
+    return _summarize(moved, has_ties=False).select(*_KEYS, "x_centre", "x_m2", "x_m3", "x_m4", "cross")

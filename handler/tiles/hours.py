@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import HOUR_KEYS, HOUR_SCHEMA, MOMENTS, empty_frame
+from handler.definitions.schema import HOUR_KEYS, HOUR_SCHEMA, MOMENTS
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.tiles.merge import merge_moments
@@ -51,19 +51,19 @@ def name_pair(pair: tuple[str, str]) -> str:
     return _OF_PAIR.join(pair)
 
 
-def split_series(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
+def split_series(tiles: pl.LazyFrame, spec: FeatureSpec) -> pl.LazyFrame:
     """Split tiles into series: those of each reading, then those of each pair.
 
     Parameters
     ----------
     tiles
-        Each tile once: columns of ``TILE_SCHEMA``, ``machine_id`` of any type.
+        Each tile once: columns of ``TILE_SCHEMA``.
     spec
         The readings and pairs; tiles of other readings are left out.
 
     Returns
     -------
-    pl.DataFrame
+    pl.LazyFrame
         ``PART_COLUMNS``: ``series`` (String), ``start`` (Datetime, µs, UTC). A row of a pair is one sample: x is the
         mean of the first reading, y that of the second.
     """
@@ -72,7 +72,7 @@ def split_series(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     return pl.concat([readings, *(_pair_means(readings, pair).select(PART_COLUMNS) for pair in spec.pairs)])
 
 
-def _pair_means(readings: pl.DataFrame, pair: tuple[str, str]) -> pl.DataFrame:
+def _pair_means(readings: pl.LazyFrame, pair: tuple[str, str]) -> pl.LazyFrame:
     """Pair the means of the tiles that two readings both have.
 
     Each is a sample of one that keeps the ends of its tile, so that its position is not rounded to a mean and back.
@@ -101,10 +101,10 @@ def roll_up_hours(tiles: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     pl.DataFrame
         Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
     """
-    return roll_up_parts(split_series(tiles, spec))
+    return roll_up_parts(split_series(tiles.lazy(), spec)).collect()
 
 
-def roll_up_parts(parts: pl.DataFrame) -> pl.DataFrame:
+def roll_up_parts(parts: pl.LazyFrame) -> pl.LazyFrame:
     """Merge tiles that are split into series already, as :func:`roll_up_hours` does.
 
     Parameters
@@ -114,16 +114,14 @@ def roll_up_parts(parts: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    pl.DataFrame
+    pl.LazyFrame
         Columns of ``HOUR_SCHEMA``, sorted by machine, series and hour.
     """
-    if parts.is_empty():
-        return empty_frame(HOUR_SCHEMA)
     parts = parts.with_columns(hour_start=pl.col("start").dt.truncate(HOUR))
     return merge_moments(count_times_from(parts, pl.col("hour_start")), HOUR_KEYS).select(*HOUR_SCHEMA)
 
 
-def count_times_from(parts: pl.DataFrame, origin: pl.Expr) -> pl.DataFrame:
+def count_times_from(parts: pl.LazyFrame, origin: pl.Expr) -> pl.LazyFrame:
     """Count the times of readings from another instant than the row's ``start``; y of a pair is no time.
 
     Parameters

@@ -29,10 +29,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from handler.definitions.schema import TILE_KEYS, TILE_SCHEMA
+from handler.definitions.schema import TILE_KEYS
 
 
-def merge_moments(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+def merge_moments(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
     """Merge the summaries of each group into one.
 
     Parameters
@@ -44,25 +44,26 @@ def merge_moments(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
 
     Returns
     -------
-    pl.DataFrame
+    pl.LazyFrame
         ``by``, ``tiles`` where it was there, then the columns of ``MOMENTS``; sorted by ``by``.
 
     Examples
     --------
     Two summaries: one sample at 70.0, and two at 70.0 and 74.0.
 
-    >>> rows = pl.DataFrame({
+    >>> rows = pl.LazyFrame({
     ...     "machine_id": "P1", "n": [1, 2], "first": [70.0, 74.0], "last": [70.0, 70.0],
     ...     "x_min": 70.0, "x_max": [70.0, 74.0], "x_centre": [0.0, 0.5],
     ...     "x_m2": [0.0, 0.5], "x_m3": 0.0, "x_m4": [0.0, 0.125],
     ...     "y_min": [0.0, 1.0], "y_max": [0.0, 2.0], "y_centre": [0.0, 0.5], "y_m2": [0.0, 0.5], "cross": [0.0, -0.5],
     ... })
-    >>> merge_moments(rows, ["machine_id"]).select("n", "first", "last", "x_max", "x_centre").rows()
+    >>> merge_moments(rows, ["machine_id"]).select("n", "first", "last", "x_max", "x_centre").collect().rows()
     [(3, 70.0, 70.0, 74.0, 0.3333333333333333)]
     """
     n, r, q, d, e = (pl.col(name) for name in ("n", "x_scale", "y_scale", "x_offset", "y_offset"))
     m2, m3, m4 = r**2 * pl.col("x_m2"), r**3 * pl.col("x_m3"), r**4 * pl.col("x_m4")
     sums = {
+        "tiles": pl.col("^tiles$").sum(),  # nothing where there is no such column
         "n": n.sum(),
         "first": pl.when(pl.col("y_min") == pl.col("y_lowest")).then("first").max(),
         "last": pl.when(pl.col("y_max") == pl.col("y_highest")).then("last").max(),
@@ -78,12 +79,7 @@ def merge_moments(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         "y_m2": (q**2 * pl.col("y_m2") + n * e**2).sum(),
         "cross": (r * q * pl.col("cross") + n * d * e).sum(),
     }
-    if "tiles" in rows.columns:
-        sums = {"tiles": pl.col("tiles").sum(), **sums}
-    texts = [name for name in by if rows.schema[name] == pl.String]
-    enums = [pl.col(name).cast(pl.Enum(rows.get_column(name).unique().sort())) for name in texts]  # cheaper to group by
-    moved = _move_to_common_ends(rows.lazy().with_columns(enums), by)
-    return moved.group_by(by).agg(**sums).sort(by).with_columns(pl.col(texts).cast(pl.String)).collect()
+    return _move_to_common_ends(rows, by).group_by(by).agg(**sums).sort(by)
 
 
 def _move_to_common_ends(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
@@ -125,7 +121,9 @@ def merge_tiles(tiles: pl.DataFrame) -> pl.DataFrame:
     pl.DataFrame
         The same columns, sorted by machine, reading and start.
     """
-    return merge_moments(tiles, TILE_KEYS).select(*TILE_SCHEMA)
+    is_shared = tiles.select(TILE_KEYS).is_duplicated()  # mostly few: files follow each other in time
+    merged = merge_moments(tiles.lazy().filter(is_shared), TILE_KEYS)
+    return pl.concat([tiles.lazy().filter(~is_shared), merged]).sort(TILE_KEYS).collect()
 
 
 def divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:

@@ -14,7 +14,7 @@ import polars as pl
 
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR, INSTANT
+from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND
 from handler.ingest.classes import UNREADABLE, ParsedBatch, parse_batch
 from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
@@ -226,6 +226,6 @@ class _PartitionBuilder:
 
 def _count_lateness(lines: pl.DataFrame, partition: datetime) -> dict[int, int]:
     """Count lines by lateness in hours: start of the arrival partition less start of the event time's hour."""
-    event_hour = pl.col("event_time").dt.truncate(HOUR)
-    lateness = (pl.lit(partition, dtype=INSTANT) - event_hour).dt.total_hours().clip(upper_bound=MAX_HOURS + 1)
+    since = (pl.col("event_time") - pl.lit(partition, dtype=INSTANT)).to_physical()
+    lateness = (-(since // (HOUR // MICROSECOND))).clip(upper_bound=MAX_HOURS + 1)
     return dict(lines.select(lateness.value_counts().struct.unnest()).iter_rows())

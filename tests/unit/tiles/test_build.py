@@ -82,7 +82,7 @@ def test_merging_parts_in_any_cut_gives_the_statistics_of_the_whole(
     parts = [tiles_of(lines[a:b], SPEC) for a, b in pairwise(edges)]
     since_start = (pl.col("tile_start") - T0).dt.total_microseconds()
     tiles = merge_tiles(pl.concat(parts)).with_columns(pl.col("y_min", "y_max") + since_start)
-    whole = only(merge_moments(tiles, ("machine_id", "reading")))
+    whole = only(merge_moments(tiles.lazy(), ("machine_id", "reading")).collect())
     expected = reference.compute_statistics(sorted((T0 + timedelta(microseconds=us), v) for us, v in points))
     assert (whole["n"], whole["x_min"], whole["x_max"]) == (
         expected["count"],
@@ -100,6 +100,6 @@ def test_merging_parts_in_any_cut_gives_the_statistics_of_the_whole(
 
 def test_merging_is_the_same_in_any_order_but_for_rounding() -> None:
     rows = [("M1", at(0, seconds=k * 7 % 3600), float(k * k % 17), float(k % 5)) for k in range(500)]
-    tiles = tiles_of(frame(*rows), SPEC)
+    tiles = tiles_of(frame(*rows), SPEC).lazy()
     keys = ("machine_id", "reading")
-    assert_close(merge_moments(tiles.reverse(), keys), merge_moments(tiles, keys))
+    assert_close(merge_moments(tiles.reverse(), keys).collect(), merge_moments(tiles, keys).collect())
