@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from handler.aws import find_endpoint
+from handler.aws import find_table_endpoint
 from handler.definitions.errors import ProcessingError
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
@@ -74,7 +74,7 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
         return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill)
 
     return Job(
-        lake=Lake.open(settings.lake, endpoint=settings.endpoint, region=settings.region),
+        lake=open_lake(settings.lake, settings.endpoint, settings.region),
         write_online=write_online,
         spec=spec,
         now=now,
@@ -83,6 +83,12 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
 
 
 @cache
+def open_lake(location: str, endpoint: str | None, region: str | None) -> Lake:
+    """Open the lake, once a process: to find out where a bucket is takes a while."""
+    return Lake.open(location, endpoint=endpoint, region=region)
+
+
+@cache
 def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDB:
     """Make the table's client, once a process; botocore is imported only when there is something to write."""
-    return DynamoDB(find_endpoint(endpoint, region))
+    return DynamoDB(find_table_endpoint(endpoint, region))

@@ -1,10 +1,11 @@
-"""Where DynamoDB is, and as whom we speak to it: what botocore makes of the environment, a profile or a role."""
+"""Where AWS is, and as whom we speak to it: botocore's reading of the environment, a profile or a role."""
 
 import os
-import ssl
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from handler.definitions.errors import ConfigurationError
@@ -12,13 +13,16 @@ from handler.definitions.errors import ConfigurationError
 if TYPE_CHECKING:
     from botocore.session import Session
 
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+_NO_CREDENTIALS: Final = "give the role of a function or machine, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+
 
 class NoCredentialsError(Exception):
     """There is nothing to sign with."""
 
 
 class Credentials(Protocol):
-    """What botocore's ``get_frozen_credentials`` returns."""
+    """The part of botocore's frozen credentials that requests are signed with."""
 
     @property
     def access_key(self) -> str:
@@ -38,21 +42,21 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of the service.
+    """One address of a service.
 
     Attributes
     ----------
     url
         ``https://host`` or ``http://host``, with a port and a path where there are any.
     region
-        What requests are signed for.
+        The region that requests are signed for.
     read_credentials
         Called for every attempt, so that credentials may expire; raises
         :class:`NoCredentialsError` where there are none.
     user_agent
-        What requests say they come from.
+        The client's name in requests.
     ca_file
-        The certificates that are trusted; None for those that Python trusts.
+        The certificates that are trusted; None for those that the system trusts.
     proxy
         The URL of an HTTP proxy to tunnel through; None for none.
     """
@@ -94,55 +98,112 @@ class Endpoint:
     def _usual_port(self) -> int:
         return 443 if self.is_encrypted else 80
 
-    def make_tls(self) -> ssl.SSLContext | None:
-        """Load the certificates; None where the endpoint is not encrypted.
+    def read_certificates(self) -> bytes | None:
+        """Read the trusted certificates, as PEM without anything else; None for those that the system trusts.
 
         Raises
         ------
         ConfigurationError
-            If they cannot be read.
+            If the file cannot be read, or holds no certificate.
         """
-        if not self.is_encrypted:
+        if self.ca_file is None:
             return None
         try:
-            return ssl.create_default_context(cafile=self.ca_file)
+            found = b"".join(_CERTIFICATE.findall(Path(self.ca_file).read_bytes()))
         except OSError as error:
-            problem = f"{self.ca_file} holds no certificates: {error}"
-            raise ConfigurationError("AWS_CA_BUNDLE", problem) from error
+            raise ConfigurationError("AWS_CA_BUNDLE", f"{self.ca_file} cannot be read: {error.strerror}") from error
+        if not found:
+            raise ConfigurationError("AWS_CA_BUNDLE", f"{self.ca_file} holds no certificates")
+        return found
 
 
-def find_endpoint(url: str | None, region: str | None) -> Endpoint:
-    """Ask botocore for the endpoint, the credentials, the proxy and the certificates; it is imported only here.
+def find_table_endpoint(url: str | None, region: str | None) -> Endpoint:
+    """Find where DynamoDB is.
 
     Parameters
     ----------
     url, region
-        What the function's settings say; None leaves them to botocore's rules. ``AWS_ENDPOINT_URL_DYNAMODB`` goes
-        before the URL, which is that of all services.
+        The function's settings; None leaves them to botocore's rules. ``AWS_ENDPOINT_URL_DYNAMODB`` goes before the
+        URL, which is that of all services.
 
     Raises
     ------
     ConfigurationError
-        If there is no region, the URL is none, or the proxy itself asks for TLS.
+        If there is no such profile, no region, or the URL is none.
     """
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    session, client = _make_client("dynamodb", url, region)
+    return _describe(client.meta.endpoint_url, session, client)
+
+
+def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
+    """Find where a bucket is: its URL names it in the host or at the end of the path.
+
+    Partitions, FIPS, dual stack and the style of addressing are those that boto3 would take.
+
+    Parameters
+    ----------
+    bucket
+        Its name.
+    url, region
+        As of :func:`find_table_endpoint`, with ``AWS_ENDPOINT_URL_S3``.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such profile, no region, no credentials, or the URL is none.
+    """
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+
+    session, client = _make_client("s3", url, region)
+    urls: list[str] = []
+
+    def answer(params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        urls.append(params["url"])
+        return AWSResponse(params["url"], 200, {}, None), {}
+
+    client.meta.events.register("before-call.s3.HeadBucket", answer)  # so that nothing is sent
+    client.head_bucket(Bucket=bucket)
+    found = _describe(urls[0], session, client)
+    try:
+        found.read_credentials()
+    except NoCredentialsError as error:
+        raise ConfigurationError("AWS credentials", f"{error}; {_NO_CREDENTIALS}") from error
+    return found
+
+
+def _make_client(service: str, url: str | None, region: str | None) -> tuple["Session", Any]:
+    """Make a client that is asked where it would send requests; botocore is imported only when it is needed."""
+    from botocore.exceptions import BotoCoreError, ProfileNotFound  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
 
     session = get_session()
-    general = None if os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") else url
+    general = None if os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") else url
     try:
-        client = session.create_client("dynamodb", region_name=region, endpoint_url=general)
+        client = session.create_client(service, region_name=_find_region(session, region), endpoint_url=general)
+    except ProfileNotFound as error:
+        raise ConfigurationError("AWS_PROFILE", f"{error}; name one of ~/.aws/config") from error
     except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError("AWS_REGION", f"the table's client cannot be made: {error}") from error
+        raise ConfigurationError("AWS_ENDPOINT_URL", f"no client of {service} can be made: {error}") from error
     client.close()
-    found = client.meta.endpoint_url
+    return session, client
+
+
+def _find_region(session: "Session", region: str | None) -> str:
+    """Find the region; botocore would take a bucket without one for a bucket in us-east-1."""
+    found: str | None = region or session.get_config_variable("region")
+    if not found:
+        raise ConfigurationError("AWS_REGION", "is not set; set it, or the region of the profile")
+    return found
+
+
+def _describe(url: str, session: "Session", client: Any) -> Endpoint:
     return Endpoint(
-        url=found,
+        url=url,
         region=client.meta.region_name,
         read_credentials=_make_reader(session),
         user_agent=client.meta.config.user_agent,
         ca_file=_find_certificates(session),
-        proxy=_find_proxy(found),
+        proxy=_find_proxy(url),
     )
 
 
@@ -151,8 +212,6 @@ def _find_proxy(url: str) -> str | None:
     from botocore.utils import get_environ_proxies  # noqa: PLC0415
 
     proxy: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    if proxy is not None and urlsplit(proxy).scheme != "http":
-        raise ConfigurationError("HTTPS_PROXY", "the table cannot be reached through it; give a proxy of http://")
     return proxy
 
 

@@ -5,16 +5,17 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import InvalidPathError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
+from handler.aws import Endpoint, find_bucket
 from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import RAW, partition_path
 from handler.definitions.raw import RawContent, RawObject
@@ -22,10 +23,16 @@ from handler.lake.objects import read_files, read_objects, split_by_size
 from handler.lake.parquet import TAIL_BYTES
 from handler.lake.requests import gather, run, turning_store_errors
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Credential
+
 BATCH_BYTES: Final = 64 * 2**20
 """How many raw bytes, as stored, are one batch."""
 
 _LIST_PAGE: Final = 1000
+_CREDENTIALS_HELD: Final = timedelta(minutes=5)
+"""botocore renews credentials ten minutes before they end, or earlier."""
+
 _RAW_OBJECT: Final = re.compile(r"[^/]+\.jsonl(\.gz)?")
 _LEVELS: Final = (r"year=[0-9]{4}", r"month=[01][0-9]", r"day=[0-3][0-9]", r"hour=([01][0-9]|2[0-3])")
 
@@ -76,39 +83,28 @@ class Lake:
     def open(
         cls, location: str, *, endpoint: str | None = None, region: str | None = None, max_retries: int = 6
     ) -> "Lake":
-        """Open a bucket by its name, or a folder by its ``file://`` URL; credentials come from the environment.
+        """Open a bucket by its name, or a folder by its ``file://`` URL.
 
         Parameters
         ----------
         location
             The bucket or folder.
         endpoint, region
-            Of the store; None for what the environment says.
+            Of the bucket; None leaves them, as everything else of AWS, to botocore's rules.
         max_retries
             How often a request that failed on the way is sent again, with exponential backoff and jitter.
 
         Raises
         ------
         ConfigurationError
-            If the folder does not exist.
+            If the folder does not exist, or botocore finds no region, profile or credentials.
         """
         if location.startswith("file://"):
             folder = Path(unquote(urlsplit(location).path))
             if not folder.is_dir():
                 raise ConfigurationError("lake", f"there is no folder {folder}; give one that holds {RAW}/")
             return cls(LocalStore(folder), folder)
-        return cls(
-            S3Store(
-                location,
-                region=region,
-                client_options={
-                    "allow_http": (endpoint or "").startswith("http://"),
-                    "connect_timeout": timedelta(seconds=5),
-                    "timeout": timedelta(seconds=60),
-                },
-                retry_config={"max_retries": max_retries, "retry_timeout": timedelta(seconds=60)},
-            )
-        )
+        return cls(_open_bucket(location, find_bucket(location, endpoint, region), max_retries))
 
     def list_partitions(self, hours: Iterable[datetime]) -> tuple[dict[datetime, Listing], dict[str, int]]:
         """List raw partitions, many at a time.
@@ -292,6 +288,38 @@ class Lake:
                 obstore.put(self._store, key, data)
             else:
                 await obstore.put_async(self._store, key, data)
+
+
+def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
+    def read_credentials() -> "S3Credential":
+        keys = endpoint.read_credentials()
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": datetime.now(UTC) + _CREDENTIALS_HELD,
+        }
+
+    url, in_path = endpoint.url.rstrip("/"), f"/{bucket}"
+    options: ClientConfig = {
+        "allow_http": not endpoint.is_encrypted,
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": timedelta(seconds=60),
+    }
+    certificates = endpoint.read_certificates() if endpoint.is_encrypted else None
+    if certificates is not None:
+        options["root_certificate"] = certificates
+    if endpoint.proxy is not None:
+        options["proxy_url"] = endpoint.proxy
+    return S3Store(
+        bucket,
+        endpoint=url.removesuffix(in_path),
+        virtual_hosted_style_request=not url.endswith(in_path),
+        region=endpoint.region,
+        credential_provider=read_credentials,
+        client_options=options,
+        retry_config={"max_retries": max_retries, "retry_timeout": timedelta(seconds=60)},
+    )
 
 
 def _read_file(path: Path, *, most: int | None = None) -> bytes | None:

@@ -1,22 +1,52 @@
-"""Requests to DynamoDB, many at a time: signed, sent, and sent again where that may help."""
+"""Requests to DynamoDB, many at a time: signed, sent, and sent again where that may help.
+
+AWS's own runtime (awscrt) signs them and speaks HTTP; how many there are at a time, and what is tried again, is here.
+"""
 
 import asyncio
+import hashlib
 import random
-import socket
 import zlib
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import orjson
+from awscrt.auth import (
+    AwsCredentialsProvider,
+    AwsSignatureType,
+    AwsSigningAlgorithm,
+    AwsSigningConfig,
+    aws_sign_request,
+)
+from awscrt.exceptions import AwsCrtError
+from awscrt.http import (
+    HttpClientConnection,
+    HttpHeaders,
+    HttpProxyAuthenticationType,
+    HttpProxyConnectionType,
+    HttpProxyOptions,
+    HttpRequest,
+)
+from awscrt.io import (
+    ClientBootstrap,
+    ClientTlsContext,
+    DefaultHostResolver,
+    EventLoopGroup,
+    SocketOptions,
+    TlsConnectionOptions,
+    TlsContextOptions,
+)
 
-from handler.aws import Endpoint, NoCredentialsError
+from handler.aws import Credentials, Endpoint, NoCredentialsError
+from handler.definitions.errors import ConfigurationError
 from handler.lake.requests import run
-from handler.stores.connection import Answer, BadAnswerError, Connection, UnansweredError
-from handler.stores.signature import Signer
 
 IN_FLIGHT: Final = 96
 """Requests at a time, each on a connection of its own."""
@@ -69,6 +99,15 @@ class RequestError(Exception):
         self.is_throttled = is_throttled
 
 
+class BadAnswerError(Exception):
+    """An answer is not the service's, or was damaged on its way."""
+
+
+_CRT_ERRORS: Final = (AwsCrtError, RuntimeError)
+"""What awscrt raises: its own error where an operation failed, Python's where it could not begin."""
+
+_TIMEOUTS: Final = frozenset({"AWS_IO_SOCKET_TIMEOUT", "AWS_IO_TLS_NEGOTIATION_TIMEOUT"})
+
 Settle = Callable[[RequestError | None], bool]
 
 
@@ -86,8 +125,9 @@ class Patience:
         The first bound after a throttled and after any other failed attempt, seconds.
     longest
         The last bound, seconds.
-    connect, read
-        How long to wait for a connection, and for an answer, seconds.
+    connect, secure, read
+        How long to wait for a TCP connection, for one that requests can be sent on, and for an answer, seconds. awscrt
+        gives up a TLS handshake after 10 s, and says that a certificate is not trusted only after 10 to 30 s.
     """
 
     attempts: int = 8
@@ -95,6 +135,7 @@ class Patience:
     failed: float = 0.025
     longest: float = 20.0
     connect: float = 5.0
+    secure: float = 40.0
     read: float = 20.0
 
     def draw_wait(self, attempt: int, *, is_throttled: bool) -> float:
@@ -112,20 +153,25 @@ class DynamoDB:
         Where requests go.
     patience
         How often a request is sent.
+
+    Raises
+    ------
+    ConfigurationError
+        If the endpoint's certificates cannot be read.
     """
 
     def __init__(self, endpoint: Endpoint, patience: Patience = Patience()) -> None:
         self.endpoint = endpoint
         self.patience = patience
-        self.tls = endpoint.make_tls()
-        headers = {
-            "Host": endpoint.authority,
-            "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": "DynamoDB_20120810.PutItem",
-        }
-        self._signer = Signer(endpoint.region, endpoint.path, headers)
-        fixed = {**headers, "User-Agent": endpoint.user_agent}
-        self._head = f"POST {endpoint.path} HTTP/1.1\r\n{_to_lines(fixed)}"
+        self._tls = _trust(endpoint) if endpoint.is_encrypted or endpoint.proxy else None
+        threads = EventLoopGroup(1)
+        self._bootstrap = ClientBootstrap(threads, DefaultHostResolver(threads))
+        self._headers = [
+            ("Host", endpoint.authority),
+            ("User-Agent", endpoint.user_agent),
+            ("Content-Type", "application/x-amz-json-1.0"),
+            ("X-Amz-Target", "DynamoDB_20120810.PutItem"),
+        ]
 
     def put_all(self, orders: Iterable[bytes], settle: Settle) -> None:
         """Send PutItem requests, :data:`IN_FLIGHT` at a time, each taken from the iterable when its turn comes.
@@ -140,14 +186,114 @@ class DynamoDB:
         """
         run(_Sending(self, iter(orders), settle).run())
 
-    def write_request(self, order: bytes) -> bytes:
-        """Write a request as it is sent, signed now."""
-        added = self._signer.sign(order, self.endpoint.read_credentials(), datetime.now(UTC))
-        return f"{self._head}{_to_lines(added)}Content-Length: {len(order)}\r\n\r\n".encode() + order
+    def sign(self, order: bytes) -> HttpRequest:
+        """Make the request that puts an item, signed for the five minutes around now."""
+        request = HttpRequest("POST", self.endpoint.path, HttpHeaders(self._headers), BytesIO(order))
+        request.headers.add("Content-Length", str(len(order)))
+        how = AwsSigningConfig(
+            algorithm=AwsSigningAlgorithm.V4,
+            signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
+            credentials_provider=_provide(self.endpoint.read_credentials()),
+            region=self.endpoint.region,
+            service="dynamodb",
+            date=datetime.now(UTC),
+            signed_body_value=hashlib.sha256(order).hexdigest(),
+        )
+        signed: HttpRequest = aws_sign_request(request, how).result()
+        return signed
+
+    async def connect(self) -> HttpClientConnection:
+        """Connect to the endpoint; raises OSError where that fails."""
+        url, patience = self.endpoint.url, self.patience
+        options = SocketOptions()
+        options.connect_timeout_ms = round(1000 * patience.connect)
+        made = HttpClientConnection.new(
+            self.endpoint.host,
+            self.endpoint.port,
+            self._bootstrap,
+            options,
+            self._secure(self.endpoint.host) if self.endpoint.is_encrypted else None,
+            self._find_proxy(),
+        )
+        try:
+            return await _wait(made, patience.secure)
+        except TimeoutError:
+            made.add_done_callback(_close_late)
+            raise TimeoutError(f'Connect timeout on endpoint URL: "{url}"') from None
+        except _CRT_ERRORS as error:
+            if isinstance(error, AwsCrtError) and error.name in _TIMEOUTS:
+                raise TimeoutError(f'Connect timeout on endpoint URL: "{url}"') from error
+            raise ConnectionError(f'Could not connect to the endpoint URL: "{url}" ({_explain(error)})') from error
+
+    def _secure(self, host: str) -> TlsConnectionOptions:
+        options = TlsConnectionOptions(self._tls)
+        options.set_server_name(host)
+        return options
+
+    def _find_proxy(self) -> HttpProxyOptions | None:
+        if self.endpoint.proxy is None:
+            return None
+        proxy = urlsplit(self.endpoint.proxy)
+        is_secure = proxy.scheme == "https"
+        has_user = bool(proxy.username) and proxy.password is not None
+        return HttpProxyOptions(
+            proxy.hostname or "",
+            proxy.port or (443 if is_secure else 80),
+            self._secure(proxy.hostname or "") if is_secure else None,
+            HttpProxyAuthenticationType.Basic if has_user else HttpProxyAuthenticationType.Nothing,
+            unquote(proxy.username or "") if has_user else None,
+            unquote(proxy.password or "") if has_user else None,
+            HttpProxyConnectionType.Tunneling,
+        )
 
 
-def _to_lines(headers: dict[str, str]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+def _trust(endpoint: Endpoint) -> ClientTlsContext:
+    options = TlsContextOptions()
+    certificates = endpoint.read_certificates()
+    if certificates is not None:
+        options.override_default_trust_store(certificates)
+    try:
+        return ClientTlsContext(options)
+    except RuntimeError as error:
+        raise ConfigurationError("AWS_CA_BUNDLE", f"{endpoint.ca_file} holds no certificates: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _make_provider(access_key: str, secret_key: str, token: str | None) -> AwsCredentialsProvider:
+    return AwsCredentialsProvider.new_static(access_key, secret_key, token)
+
+
+def _provide(credentials: Credentials) -> AwsCredentialsProvider:
+    return _make_provider(credentials.access_key, credentials.secret_key, credentials.token)
+
+
+T = TypeVar("T")
+
+
+async def _wait(future: "Future[T]", seconds: float) -> T:
+    """Wait for a future of awscrt, or raise TimeoutError.
+
+    Not by ``asyncio.wrap_future``: it would cancel a future that awscrt completes later.
+    """
+    loop, is_done = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(_: "Future[T]") -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(is_done.set)
+
+    future.add_done_callback(tell)
+    async with asyncio.timeout(seconds):
+        await is_done.wait()
+    return future.result()
+
+
+def _close_late(made: "Future[HttpClientConnection]") -> None:
+    if made.exception() is None:
+        made.result().close()
+
+
+def _explain(error: Exception) -> str:
+    return f"{error.name}: {error.message}" if isinstance(error, AwsCrtError) else str(error)
 
 
 class _Sending:
@@ -175,7 +321,7 @@ class _Sending:
                 if not self._settle(await self._send(line, order)):
                     self._is_stopped = True
         finally:
-            await line.close()
+            line.close()
 
     async def _send(self, line: "_Line", order: bytes) -> RequestError | None:
         for attempt in range(1, self._client.patience.attempts + 1):
@@ -192,14 +338,12 @@ class _Sending:
 
     async def _attempt(self, line: "_Line", order: bytes) -> RequestError | None:
         try:
-            request = self._client.write_request(order)
+            return read_error(await line.exchange(order))
         except NoCredentialsError as error:
             return RequestError(NO_CREDENTIALS, str(error))
-        try:
-            return read_error(await line.exchange(request))
-        except (BadAnswerError, UnansweredError) as error:
+        except (BadAnswerError, *_CRT_ERRORS) as error:
             what = "Connection was closed before we received a valid response from endpoint URL"
-            return RequestError("", f'{what}: "{self._client.endpoint.url}" ({error})', is_transient=True)
+            return RequestError("", f'{what}: "{self._client.endpoint.url}" ({_explain(error)})', is_transient=True)
         except OSError as error:
             return RequestError("", str(error), is_transient=True)
 
@@ -209,73 +353,58 @@ class _Line:
 
     def __init__(self, client: DynamoDB) -> None:
         self._client = client
-        self._connection: Connection | None = None
+        self._connection: HttpClientConnection | None = None
 
-    async def exchange(self, request: bytes) -> Answer:
-        """Send a request; raises OSError where there is no answer."""
-        if self._connection is not None and self._connection.is_open:
+    async def exchange(self, order: bytes) -> "Answer":
+        """Send a request; raises OSError, or an error of awscrt, where there is no answer."""
+        if self._connection is not None and self._connection.is_open():
+            exchange = _Exchange()
             try:
-                return await self._exchange(self._connection, request)
-            except UnansweredError:
-                pass  # it had been idle for too long: that is no attempt
-        await self.close()
-        self._connection = await self._connect()
-        return await self._exchange(self._connection, request)
+                return await self._finish(exchange, self._connection, order)
+            except _CRT_ERRORS:
+                if exchange.status is not None:
+                    raise  # else it had been idle for too long: that is no attempt
+        self.close()
+        self._connection = await self._client.connect()
+        return await self._finish(_Exchange(), self._connection, order)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         if self._connection is not None:
-            await self._connection.close()
+            self._connection.close()
 
-    async def _exchange(self, connection: Connection, request: bytes) -> Answer:
+    async def _finish(self, exchange: "_Exchange", connection: HttpClientConnection, order: bytes) -> "Answer":
+        stream = connection.request(self._client.sign(order), exchange.take_head, exchange.take_body)
+        stream.activate()
         try:
-            async with asyncio.timeout(self._client.patience.read):
-                return await connection.exchange(request)
+            await _wait(stream.completion_future, self._client.patience.read)
         except TimeoutError:
-            await connection.close()
+            connection.close()
             raise TimeoutError(f'Read timeout on endpoint URL: "{self._client.endpoint.url}"') from None
-
-    async def _connect(self) -> Connection:
-        url = self._client.endpoint.url
-        try:
-            async with asyncio.timeout(self._client.patience.connect):
-                return await self._open()
-        except TimeoutError:
-            raise TimeoutError(f'Connect timeout on endpoint URL: "{url}"') from None
-        except OSError as error:
-            reason = " ".join(str(error).split())
-            raise ConnectionError(f'Could not connect to the endpoint URL: "{url}" ({reason})') from error
-
-    async def _open(self) -> Connection:
-        loop, endpoint, tls = asyncio.get_running_loop(), self._client.endpoint, self._client.tls
-        name = None if tls is None else endpoint.host
-        if endpoint.proxy is None:
-            _, made = await loop.create_connection(
-                Connection, endpoint.host, endpoint.port, ssl=tls, server_hostname=name
-            )
-        else:
-            tunnel = await asyncio.to_thread(_dig_tunnel, endpoint, self._client.patience.connect)
-            _, made = await loop.create_connection(Connection, sock=tunnel, ssl=tls, server_hostname=name)
-        return made
+        return Answer(exchange.status or 0, exchange.headers, bytes(exchange.body))
 
 
-def _dig_tunnel(endpoint: Endpoint, seconds: float) -> socket.socket:
-    """Connect through an HTTP proxy."""
-    from http.client import HTTPConnection  # noqa: PLC0415 - it takes a while, and few have a proxy
+class Answer(NamedTuple):
+    """A whole answer: its status, its headers by their names in lower case, and its body."""
 
-    proxy = urlsplit(endpoint.proxy or "")
-    connection = HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=seconds)
-    connection.set_tunnel(endpoint.host, endpoint.port, _authorize(proxy.username, proxy.password))
-    connection.connect()
-    tunnel: socket.socket = connection.sock
-    tunnel.settimeout(0)
-    return tunnel
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
-def _authorize(user: str | None, password: str | None) -> dict[str, str]:
-    if not user or password is None:
-        return {}
-    pair = f"{unquote(user)}:{unquote(password)}".encode()
-    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode()}"}
+class _Exchange:
+    """An answer as it comes; awscrt calls it from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+
+    def take_head(self, status_code: int, headers: Iterable[tuple[str, str]], **_: Any) -> None:
+        self.headers.update((name.lower(), value) for name, value in headers)
+        self.status = status_code
+
+    def take_body(self, chunk: bytes, **_: Any) -> None:
+        self.body += chunk
 
 
 def read_error(answer: Answer) -> RequestError | None:
@@ -286,7 +415,7 @@ def read_error(answer: Answer) -> RequestError | None:
     BadAnswerError
         If the answer is not the service's, or was damaged on its way.
     """
-    checksum = answer.headers.get(b"x-amz-crc32", b"")
+    checksum = answer.headers.get("x-amz-crc32", "")
     if checksum.isdigit() and int(checksum) != zlib.crc32(answer.body):
         raise BadAnswerError("an answer whose checksum is another")
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
-from handler.app import connect_dynamodb, lambda_handler
+from handler.app import connect_dynamodb, lambda_handler, open_lake
 from handler.definitions.errors import LakeError
 from handler.definitions.layout import quarantine_key, tiles_key, training_key
 from handler.lake.lake import Lake
@@ -18,8 +18,10 @@ from tests.integration.conftest import SimulatedPlant
 @pytest.fixture(autouse=True)
 def _own_client() -> Iterator[None]:
     connect_dynamodb.cache_clear()
+    open_lake.cache_clear()
     yield
     connect_dynamodb.cache_clear()
+    open_lake.cache_clear()
 
 
 def put(aws: Aws, key: str, body: bytes) -> None:

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_request_is_signed_and_says_whose_it_is() -> None:
     sent = datetime.datetime.strptime(head["x-amz-date"], "%Y%m%dT%H%M%S%z")
     assert abs(now - sent) < datetime.timedelta(minutes=1)
     request = AWSRequest("POST", table.url, data=json.dumps(table.orders[0]).encode())
-    for name in ("Content-Type", "X-Amz-Target"):
+    for name in ("Content-Type", "Content-Length", "X-Amz-Target"):
         request.headers[name] = head[name.lower()]
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: sent)
@@ -81,6 +82,12 @@ CUT_IN_HEAD = Reply(raw=b"HTTP/1.1 200 OK\r\nConte")
 NO_LENGTH = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n{}")
 NO_JSON = Reply(200, raw=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 DAMAGED = Reply(headers={"x-amz-crc32": "1"})
+NEGATIVE_CHUNK = Reply(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-6\r\n\r\n")
+NEGATIVE_LENGTH = Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n")
+LENGTH_IN_WORDS = Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n")
+NO_STATUS = Reply(raw=b"HTTP/1.1 OK\r\n\r\n")
+ENDLESS_HEAD = Reply(raw=b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20))
+OTHER_PROTOCOL = Reply(raw=b"SSH-2.0-OpenSSH_9.6\r\n")
 PROXYS_PAGE = Reply(raw=b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<html>oh!")
 
 
@@ -93,6 +100,12 @@ PROXYS_PAGE = Reply(raw=b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<
         pytest.param(GARBAGE, id="garbage"),
         pytest.param(NO_LENGTH, id="no length"),
         pytest.param(NO_JSON, id="no JSON"),
+        pytest.param(NEGATIVE_CHUNK, id="a chunk of -6"),
+        pytest.param(NEGATIVE_LENGTH, id="a length of -1"),
+        pytest.param(LENGTH_IN_WORDS, id="a length in words"),
+        pytest.param(NO_STATUS, id="no status"),
+        pytest.param(ENDLESS_HEAD, id="an endless head"),
+        pytest.param(OTHER_PROTOCOL, id="another protocol"),
         pytest.param(DAMAGED, id="another checksum"),
         pytest.param(PROXYS_PAGE, id="a proxy's page"),
         pytest.param(refuse("InternalServerError", 500), id="500"),
@@ -124,6 +137,17 @@ def test_what_will_not_pass_is_sent_once(code: str) -> None:
     assert error is not None
     assert (error.code, error.is_transient, table.calls) == (code, False, 1)
     assert str(error) == f"An error occurred ({code}) when calling the PutItem operation: no"
+
+
+CHUNKED = Reply(
+    raw=b'HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2;x=1\r\n{"\r\n6\r\na": 1}\r\n0\r\nTrailer: 1\r\n\r\n'
+)
+
+
+def test_chunked_answer_is_read_whole() -> None:
+    with serving(lambda machine: CHUNKED) as table:
+        assert put(table.client(), ["1", "2"]) == [None, None]
+    assert table.calls == 2
 
 
 def test_refusal_without_a_code_has_its_status() -> None:
@@ -266,9 +290,11 @@ def test_tls_is_checked_against_the_trusted_certificates(certificate: Path) -> N
         trusted = Endpoint(url, "us-east-1", Key, ca_file=str(certificate))
         assert put(DynamoDB(trusted, SOON), [str(k) for k in range(100)]) == [None] * 100
         assert table.connections <= IN_FLIGHT
-        for wrong in (replace(trusted, ca_file=None), replace(trusted, url=table.url)):
-            (error,) = put(DynamoDB(wrong, SOON))
-            assert "certificate verify failed" in str(error)
+        wrong = (replace(trusted, ca_file=None), replace(trusted, url=table.url))
+        with ThreadPoolExecutor() as pool:  # awscrt says so only after 10 to 30 s
+            ends = list(pool.map(lambda endpoint: put(DynamoDB(endpoint, replace(SOON, attempts=1))), wrong))
+        for (error,) in ends:
+            assert "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE" in str(error)
     assert table.calls == 100
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.aws import NoCredentialsError, find_endpoint
+from handler.aws import NoCredentialsError, find_table_endpoint
 from handler.definitions.errors import OnlineStoreError
 from handler.stores.dynamodb import IN_FLIGHT, DynamoDB
 from handler.stores.online import Item, OnlineResult, to_items, write_items
@@ -101,7 +101,7 @@ def test_items_follow_their_rows_however_many_there_are() -> None:
 
 @pytest.fixture
 def client(aws: Aws) -> DynamoDB:
-    return DynamoDB(find_endpoint(aws.endpoint, "us-east-1"))
+    return DynamoDB(find_table_endpoint(aws.endpoint, "us-east-1"))
 
 
 def test_newer_item_is_kept_and_an_equal_one_replaced(aws: Aws, client: DynamoDB) -> None:
