@@ -9,6 +9,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 AS_OF = datetime(2025, 10, 15, 10, tzinfo=UTC)
@@ -85,6 +86,21 @@ def use_obstore() -> str:
     return str(obstore.__version__)
 
 
+def use_awscrt() -> str:
+    """Sign a request, and make what a TLS connection needs."""
+    import awscrt
+    from awscrt.io import ClientTlsContext, TlsContextOptions
+
+    from handler.aws import Endpoint
+    from handler.stores.dynamodb import DynamoDB
+
+    keys = SimpleNamespace(access_key="id", secret_key="not one", token=None)  # noqa: S106
+    request = DynamoDB(Endpoint("https://localhost", "us-east-1", lambda: keys)).sign(b"{}")
+    _require("Signature=" in (request.headers.get("Authorization") or ""), "awscrt signs wrongly")
+    ClientTlsContext(TlsContextOptions())
+    return str(awscrt.__version__)
+
+
 def use_powertools() -> None:
     """Log a line and count a metric; import parts that the handler does not use, but others may."""
     import io
@@ -109,7 +125,9 @@ def use_handler() -> float:
 
     seconds = time.perf_counter() - start
     import pandas as pd
+    import polars as pl
 
+    from handler.definitions.layout import training_key
     from handler.definitions.raw import RawContent
     from handler.definitions.schema import feature_schema
     from handler.definitions.spec import FeatureSpec
@@ -118,7 +136,6 @@ def use_handler() -> float:
     from handler.pipeline import Job, run_pipeline
     from handler.plan import make_plan
     from handler.stores.online import OnlineResult, to_items
-    from handler.stores.training import read_training
 
     _require(callable(lambda_handler), "handler.app.lambda_handler is not there")
     spec = FeatureSpec.load()
@@ -147,7 +164,8 @@ def use_handler() -> float:
         job = Job(lake, write_online, spec, AS_OF, lambda _message, _fields: None)
         answer = run_pipeline(plan, job)
         _require(answer["lines"]["accepted"] == 59 and answer["machines"] == 1, f"the handler answers {answer}")
-        frame = pd.DataFrame(read_training(lake, [AS_OF], spec).to_dict(as_series=False))
+        written = pl.read_parquet(Path(folder) / training_key(AS_OF))
+        frame = pd.DataFrame(written.to_dict(as_series=False))
     _require(frame["vibration_rms_mean_1h"].tolist() == [30.0], "the handler's mean is wrong")
     _require(items[0]["vibration_rms_max_1h"] == {"N": "59.0"}, f"the handler's item is {items[0]}")
     _require(set(feature_schema(spec)) <= set(frame.columns), "features are missing")
@@ -174,7 +192,13 @@ if __name__ == "__main__":
     paths = sys.argv[1:]
     sys.path[:0] = paths[::-1]
     import_seconds = use_handler()
-    versions = {"polars": use_polars(), "numpy": use_numpy(), "pandas": use_pandas(), "obstore": use_obstore()}
+    versions = {
+        "polars": use_polars(),
+        "numpy": use_numpy(),
+        "pandas": use_pandas(),
+        "obstore": use_obstore(),
+        "awscrt": use_awscrt(),
+    }
     use_powertools()
     modules = check_origins(paths)
     print(json.dumps({"versions": versions, "modules": modules, "handler_import_seconds": round(import_seconds, 3)}))

@@ -1,4 +1,4 @@
 """Read features in notebooks, training jobs and services; never part of the Lambda function.
 
-``pandas_boundary`` is the one place where a frame becomes pandas.
+``training`` reads the training set; ``pandas_boundary`` is the one place where a frame becomes pandas.
 """

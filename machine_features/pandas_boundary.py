@@ -17,7 +17,7 @@ def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     Parameters
     ----------
     frame
-        For example the rows :func:`handler.stores.training.read_training` returns.
+        For example the rows :func:`machine_features.training.read_training` returns.
 
     Raises
     ------

@@ -142,7 +142,7 @@ def test_package_is_a_docstring_that_maps_its_files() -> None:
 def test_other_packages_of_the_standard_library_are_known() -> None:
     """A misspelt or unlisted dependency of the function would only show in Lambda."""
     outside = {each.partition(".")[0] for imports in read_modules().values() for each in imports}
-    known = {"handler", "polars", "obstore", "numpy", "orjson", "aws_lambda_powertools", "botocore"}
+    known = {"handler", "awscrt", "polars", "obstore", "numpy", "orjson", "aws_lambda_powertools", "botocore"}
     assert outside - set(sys.stdlib_module_names) <= known
 
 

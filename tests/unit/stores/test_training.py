@@ -4,17 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import polars as pl
-from polars.testing import assert_frame_equal
 
 from handler.definitions.layout import training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
-from handler.stores.training import read_training, write_training_hours
-from machine_features.pandas_boundary import to_pandas
+from handler.stores.training import write_training_hours
 from tests.frames import frame, tiles_of
 from tests.harness import NOW, at, environment_without_python
 
@@ -41,30 +38,6 @@ def test_hour_without_machines_gets_a_file_that_says_so(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     write_training_hours(lake, [at(5)], some_rows(), NOW)
     assert pl.read_parquet(tmp_path / training_key(at(5))).is_empty()
-
-
-def test_reading_back_gives_the_rows_that_were_written(tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path.as_uri())
-    rows = some_rows()
-    write_training_hours(lake, [at(8), at(9)], rows, NOW)
-    back = read_training(lake, [at(7), at(8), at(9)], SPEC)
-    assert_frame_equal(back.drop("created_timestamp"), rows)
-    assert read_training(lake, [at(1)], SPEC).columns == back.columns
-
-
-def test_pandas_gets_the_same_values_without_pyarrow(tmp_path: Path) -> None:
-    rows = some_rows()
-    frame = to_pandas(rows)
-    assert list(frame.columns) == rows.columns
-    assert frame["event_timestamp"].dtype == pd.DatetimeTZDtype("us", "UTC")
-    assert frame["machine_id"].tolist() == rows["machine_id"].to_list()
-    assert [x.to_pydatetime() for x in frame["event_timestamp"]] == rows["event_timestamp"].to_list()
-    assert frame["temperature_celsius_count_1h"].dtype == "int64"
-    means = frame["vibration_rms_mean_24h"]
-    assert means.dtype == "float64"
-    assert [None if pd.isna(x) else x for x in means] == rows["vibration_rms_mean_24h"].to_list()
-    assert frame["vibration_rms_zone"].isna().tolist() == rows["vibration_rms_zone"].is_null().to_list()
-    assert "pyarrow" not in sys.modules
 
 
 def test_handler_imports_neither_pandas_nor_numpy_nor_boto3() -> None:
