@@ -1,15 +1,12 @@
-"""The bucket is reached as the environment says: through a proxy, and with certificates of one's own."""
+"""The bucket is reached as the environment says: through a proxy."""
 
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
-from handler.definitions.errors import LakeError
 from handler.lake.lake import Lake
 
 EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -34,12 +31,10 @@ class _Bucket(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(tls: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[str]]]:
+def serving() -> Iterator[tuple[int, list[str]]]:
     asked: list[str] = []
     handler = type("Bucket", (_Bucket,), {"asked": asked})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -56,17 +51,3 @@ def test_proxy_is_asked_for_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not Lake.open("lake").has_raw_objects()
     assert asked
     assert all(path.startswith("http://far-away.invalid/lake?") for path in asked)
-
-
-def test_certificates_of_the_bundle_are_trusted_and_no_others(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    with serving(context) as (port, asked):
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://localhost:{port}")
-        with pytest.raises(LakeError, match="does not answer"):
-            Lake.open("lake", max_retries=0).has_raw_objects()
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
-        assert not Lake.open("lake", max_retries=0).has_raw_objects()
-    assert len(asked) == 1
