@@ -101,6 +101,11 @@ class Endpoint:
     def read_certificates(self) -> bytes | None:
         """Read the trusted certificates, as PEM without anything else; None for those that the system trusts.
 
+        Returns
+        -------
+        bytes or None
+            PEM certificates and nothing else; None leaves the trust to the system's store.
+
         Raises
         ------
         ConfigurationError
@@ -122,9 +127,15 @@ def find_table_endpoint(url: str | None, region: str | None) -> Endpoint:
 
     Parameters
     ----------
-    url, region
-        The function's settings; None leaves them to botocore's rules. ``AWS_ENDPOINT_URL_DYNAMODB`` goes before the
-        URL, which is that of all services.
+    url
+        The setting ``AWS_ENDPOINT_URL``, of all services; ``AWS_ENDPOINT_URL_DYNAMODB`` goes before it.
+    region
+        The setting ``AWS_REGION``; None leaves it to botocore's rules.
+
+    Returns
+    -------
+    Endpoint
+        Where requests go, and how they are signed.
 
     Raises
     ------
@@ -144,8 +155,15 @@ def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
     ----------
     bucket
         Its name.
-    url, region
-        As of :func:`find_table_endpoint`, with ``AWS_ENDPOINT_URL_S3``.
+    url
+        The setting ``AWS_ENDPOINT_URL``, of all services; ``AWS_ENDPOINT_URL_S3`` goes before it.
+    region
+        The setting ``AWS_REGION``; None leaves it to botocore's rules.
+
+    Returns
+    -------
+    Endpoint
+        Where the bucket's requests go, and how they are signed.
 
     Raises
     ------

@@ -100,6 +100,15 @@ def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[
     span, or one in a partition that was found changed. Those hours may need more partitions, which are brought up to
     date in turn.
 
+    Parameters
+    ----------
+    plan
+        What the run is to do.
+    job
+        What it works with.
+    accounting
+        Adds up the counts of the answer.
+
     Returns
     -------
     set of datetime
@@ -181,6 +190,15 @@ def _build_partitions(
 
 def compute_rows(instants: Sequence[datetime], plan: Plan, job: Job) -> pl.DataFrame:
     """Compute the feature rows of some instants from processed files, one machine group at a time.
+
+    Parameters
+    ----------
+    instants
+        The ``as_of`` of the rows, UTC.
+    plan
+        What the run is to do.
+    job
+        What it works with.
 
     Returns
     -------

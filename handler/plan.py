@@ -63,6 +63,16 @@ class Plan:
         The first is an hour before the longest window, for event times a little ahead of their arrival; the last is as
         late as a reading may be. Partitions after an instant count as well: what has arrived, counts.
 
+        Parameters
+        ----------
+        instants
+            The ``as_of`` of rows, UTC.
+
+        Returns
+        -------
+        set of datetime
+            Starts of hours of arrival, UTC.
+
         Examples
         --------
         >>> from datetime import UTC
@@ -88,6 +98,11 @@ class Plan:
             Start of the hour of arrival.
         lateness
             The hours by which its readings are late; those later than allowed are left out.
+
+        Returns
+        -------
+        set of datetime
+            Starts of event hours, UTC, which name the training files.
         """
         event_hours = [partition - hours * HOUR for hours in lateness if hours * HOUR <= self.allowed_lateness]
         return {
@@ -111,14 +126,21 @@ def make_plan(
     Parameters
     ----------
     event
-        ``{}``, ``{"as_of": instant}`` or ``{"start": instant, "end": instant}``; instants are ISO 8601 text and
-        are floored to five minutes.
+        ``{}``, ``{"as_of": instant}`` or ``{"start": instant, "end": instant}``; instants are ISO 8601 text and are
+        floored to five minutes.
     now
         The time of the call, UTC: the ``as_of`` of an empty event.
     time_window
         The span of a run that is no backfill.
-    lookback, allowed_lateness
+    lookback
         As in :class:`Plan`.
+    allowed_lateness
+        As in :class:`Plan`.
+
+    Returns
+    -------
+    Plan
+        What the run is to do.
 
     Raises
     ------

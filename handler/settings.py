@@ -57,6 +57,11 @@ class Settings:
         environment
             Usually ``os.environ``. An empty value is as if absent.
 
+        Returns
+        -------
+        Settings
+            The checked settings.
+
         Raises
         ------
         ConfigurationError

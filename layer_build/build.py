@@ -168,6 +168,11 @@ def collect_function(root: Path, library: bytes) -> dict[str, bytes]:
     library
         The compiled library; one that lies in the package is this machine's, and is passed over.
 
+    Returns
+    -------
+    dict of str to bytes
+        Bytes by path in the zip.
+
     Raises
     ------
     WheelError

@@ -59,6 +59,16 @@ def compile_files(files: Mapping[str, bytes], prefix: str, *, jobs: int = 1) -> 
 def place_bytecode(path: str) -> str:
     """Say where Python looks for a module's bytecode.
 
+    Parameters
+    ----------
+    path
+        A module's path, with slashes.
+
+    Returns
+    -------
+    str
+        The path of its ``.pyc``.
+
     Examples
     --------
     >>> place_bytecode("polars/io/csv.py")

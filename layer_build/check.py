@@ -29,10 +29,14 @@ def check_size(layer: int, function: int, *, limit: int = UNPACKED_LIMIT, margin
 
     Parameters
     ----------
-    layer, function
-        Unpacked bytes of each.
-    limit, margin
-        Bytes that Lambda unpacks, and how many of them to leave free.
+    layer
+        The layer's unpacked bytes.
+    function
+        The function's unpacked bytes.
+    limit
+        Bytes that Lambda unpacks at most.
+    margin
+        Bytes below the limit that are kept free.
 
     Raises
     ------
@@ -49,6 +53,13 @@ def check_size(layer: int, function: int, *, limit: int = UNPACKED_LIMIT, margin
 
 def check_libraries(files: Mapping[str, bytes], target: Target) -> int:
     """Check every ELF file for the target's machine and glibc.
+
+    Parameters
+    ----------
+    files
+        Bytes by path.
+    target
+        The architecture they must be for.
 
     Returns
     -------
@@ -81,6 +92,16 @@ def check_libraries(files: Mapping[str, bytes], target: Target) -> int:
 def is_too_new(version: str) -> bool:
     """Tell whether a symbol version is of a newer glibc than Lambda's.
 
+    Parameters
+    ----------
+    version
+        A symbol's version, as in the ELF file.
+
+    Returns
+    -------
+    bool
+        False for versions of other libraries.
+
     Examples
     --------
     >>> is_too_new("GLIBC_2.26"), is_too_new("GLIBC_2.27"), is_too_new("GLIBC_ABI_DT_RELR"), is_too_new("GCC_3.0")
@@ -106,12 +127,14 @@ def check_smoke(layer: Path, function: Path) -> dict[str, Any]:
 
     Parameters
     ----------
-    layer, function
-        The zips as they would be uploaded.
+    layer
+        The layer's zip, as it would be uploaded.
+    function
+        The function's zip, as it would be uploaded.
 
     Returns
     -------
-    dict
+    dict of str to Any
         What the run says: versions, and seconds of the handler's import.
 
     Raises

@@ -107,6 +107,15 @@ def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) ->
     The locked compiler does it, or where that is not installed, the machine's own. On a platform it is not compiled
     for, nothing is done: the handler works without it, slower.
 
+    Parameters
+    ----------
+    root
+        The project.
+    cache
+        Where the compiler keeps its own compiled parts.
+    report
+        Told of each step.
+
     Raises
     ------
     CompileError
@@ -128,6 +137,11 @@ def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) ->
 
 def find_compiler() -> str:
     """Tell which compiler there is, with its release.
+
+    Returns
+    -------
+    str
+        Its name and release.
 
     Raises
     ------

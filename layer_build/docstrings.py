@@ -24,6 +24,16 @@ def empty_source(source: bytes) -> bytes:
     A docstring becomes empty, not absent, for the sake of code that takes it for a string. One that shares its last
     line with other code stays.
 
+    Parameters
+    ----------
+    source
+        A module in UTF-8.
+
+    Returns
+    -------
+    bytes
+        The same statements on the same lines.
+
     Examples
     --------
     >>> empty_source(b'def f():\n    \'\'\'Do\n    it.\'\'\'\n    return 1\n')

@@ -48,6 +48,11 @@ def describe_layer(contents: Sequence[Content], digest: str) -> dict[str, Any]:
         The distributions.
     digest
         The layer's SHA-256.
+
+    Returns
+    -------
+    dict of str to Any
+        The document, to be written as JSON.
     """
     components = []
     for content in contents:

@@ -90,6 +90,11 @@ def prune_files(files: Mapping[str, bytes], rules: tuple[Rule, ...] = RULES) -> 
     rules
         The first that takes a file counts.
 
+    Returns
+    -------
+    Pruned
+        The files that stay, and the bytes each rule saved.
+
     Examples
     --------
     >>> prune_files({"a/__init__.py": b"", "a/tests/test_a.py": b"12345"}).saved

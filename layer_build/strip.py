@@ -45,6 +45,16 @@ class _Section:
 def strip_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Strip every ELF file of a tree; a file that would not get smaller stays as it is.
 
+    Parameters
+    ----------
+    files
+        Bytes by path.
+
+    Returns
+    -------
+    dict of str to bytes
+        The same paths, in the same order.
+
     Raises
     ------
     StripError

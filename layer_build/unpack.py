@@ -52,6 +52,11 @@ def unpack_wheel(path: Path) -> Distribution:
     path
         The wheel.
 
+    Returns
+    -------
+    Distribution
+        Its name, release and files.
+
     Raises
     ------
     WheelError

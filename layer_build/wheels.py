@@ -65,6 +65,20 @@ class WheelCache:
     def add(self, requirement: Requirement, target: Target, downloaded: Path) -> Wheel:
         """Move a downloaded wheel in, if it is a locked one.
 
+        Parameters
+        ----------
+        requirement
+            The locked release.
+        target
+            The architecture it is for.
+        downloaded
+            The file, which is moved.
+
+        Returns
+        -------
+        Wheel
+            The wheel in the cache.
+
         Raises
         ------
         HashError

@@ -75,6 +75,11 @@ def local_function(
         A features.toml to use in place of the packaged one.
     on_step
         Told of each step the function reports.
+
+    Yields
+    ------
+    LocalFunction
+        The function, ready to be invoked.
     """
     environment = {
         "TIME_WINDOW": "6",

@@ -19,6 +19,11 @@ def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     frame
         For example the rows :func:`machine_features.training.read_training` returns.
 
+    Returns
+    -------
+    pd.DataFrame
+        The same columns and rows, with a RangeIndex.
+
     Raises
     ------
     ModuleNotFoundError

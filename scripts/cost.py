@@ -49,8 +49,10 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
 
     Parameters
     ----------
-    machines, memory_mb
-        Of the fleet, and of the function.
+    machines
+        How many send telemetry.
+    memory_mb
+        The function's memory, MB.
 
     Returns
     -------

@@ -36,6 +36,11 @@ def synthesize_stack(context: Mapping[str, Any] | None = None) -> Document:
     ----------
     context
         In place of that of ``cdktf.json``.
+
+    Returns
+    -------
+    Document
+        The stack's Terraform JSON.
     """
     with tempfile.TemporaryDirectory() as folder:
         if context is None:

@@ -13,8 +13,10 @@ class Artifact(Construct):
 
     Parameters
     ----------
+    scope
+        The construct that it is added to.
     variable
-        The variable's name; the artifact has the same.
+        The name of the Terraform variable that holds the file's path.
     project_root
         Where a relative path begins that does not lead to a file from Terraform's working directory. CDKTF runs
         Terraform three folders below the project; a module's user runs it where the paths begin.

@@ -25,12 +25,16 @@ def draw_dashboard(region: str, function_name: str, queue_names: tuple[str, ...]
 
     Parameters
     ----------
-    region, function_name, queue_names
-        Of the deployment; references are fine.
+    region
+        The deployment's region; a reference is fine.
+    function_name
+        The function's name; a reference is fine.
+    queue_names
+        The dead-letter queues' names; references are fine.
 
     Returns
     -------
-    dict
+    dict of str to Any
         CloudWatch's dashboard body.
     """
     run_dimensions = ["function_name", function_name, "service", METRIC_SERVICE]

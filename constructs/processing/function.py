@@ -29,6 +29,21 @@ class ProcessingFunction(Construct):
 
     A failed run is tried twice more; then a record of it goes to the queue: its event, to be sent again, and the error.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+    artifact
+        The function's zip.
+    layer_arn
+        ARN of the layer's version.
+    table_name
+        Name of the table that items are put into.
+    table_arn
+        ARN of the table that items are put into.
+
     Attributes
     ----------
     function

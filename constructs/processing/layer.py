@@ -17,6 +17,15 @@ class PandasLayer(Construct):
     An unchanged zip changes nothing. A changed one makes a new object and a new version in one apply, and the old ones
     are deleted after the function has left them.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+    artifact
+        The layer's zip.
+
     Attributes
     ----------
     version

@@ -15,6 +15,10 @@ class ProcessingModule(Construct):
 
     Parameters
     ----------
+    scope
+        The construct that it is added to.
+    id_
+        Its id in the scope.
     project_root
         See :class:`processing.artifact.Artifact`.
     """

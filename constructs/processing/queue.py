@@ -11,6 +11,17 @@ _RETENTION_SECONDS: Final = 14 * 24 * 3600  # SQS keeps a message no longer
 class DeadLetterQueue(Construct):
     """An encrypted queue that keeps messages as long as SQS can, 14 days.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    name
+        Its id in the scope, and the first part of its id in Terraform.
+    suffix
+        The last part of the queue's name in AWS.
+    variables
+        The module's variables.
+
     Attributes
     ----------
     queue

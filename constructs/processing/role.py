@@ -24,6 +24,19 @@ class ProcessingRole(Construct):
     sends failed events to one queue. It cannot write ``raw/``, delete anything, or see the rest of the bucket. With a
     key or subnets of the user's own, it may use these as well.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+    table_arn
+        ARN of the table that items are put into.
+    log_group_arn
+        ARN of the log group that is written.
+    failures_arn
+        ARN of the queue that failed events go to.
+
     Attributes
     ----------
     role

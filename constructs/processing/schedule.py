@@ -27,6 +27,15 @@ _LONGEST_WAIT_SECONDS: Final = 3600
 class ProcessingSchedule(Construct):
     """An EventBridge schedule with a role that may invoke this one function, and a queue for what it could not invoke.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+    function_arn
+        ARN of the function that is invoked.
+
     Attributes
     ----------
     undelivered

@@ -35,6 +35,10 @@ class ProcessingStack(PlainStack):
 
     Parameters
     ----------
+    scope
+        The construct that it is added to.
+    id_
+        Its id in the scope, which names the folder of its output.
     state
         Where Terraform keeps its state: ``bucket``, ``key`` and ``region`` of an S3 backend, which locks it. Without
         it, the state is a file in the project's folder.

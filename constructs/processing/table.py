@@ -14,6 +14,13 @@ from processing.variables import Variables, or_null
 class FeaturesTable(Construct):
     """The table of the newest features, paid by request.
 
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+
     Attributes
     ----------
     table

@@ -10,6 +10,16 @@ RAW: Final = "raw"
 def partition_path(hour: datetime) -> str:
     """Name the folder of an hour.
 
+    Parameters
+    ----------
+    hour
+        Start of the hour of arrival, UTC.
+
+    Returns
+    -------
+    str
+        Four folders in Hive's style, without a slash at either end.
+
     Examples
     --------
     >>> from datetime import UTC

@@ -75,6 +75,16 @@ STATISTICS: Final[Schema] = {
 def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
     """Name the feature columns, in order, with their types.
 
+    Parameters
+    ----------
+    spec
+        The readings, windows and pairs.
+
+    Returns
+    -------
+    dict of str to pl.DataType
+        Each column's type by its name: Int64 for counts, Float64 for all others.
+
     Examples
     --------
     >>> list(feature_schema(FeatureSpec.load()))[:3]

@@ -76,6 +76,16 @@ class FeatureSpec:
     def load(cls, path: Path | None = None) -> Self:
         """Read a features.toml, by default the packaged one.
 
+        Parameters
+        ----------
+        path
+            The file; None for the packaged one.
+
+        Returns
+        -------
+        FeatureSpec
+            The checked spec.
+
         Raises
         ------
         ConfigurationError
@@ -98,6 +108,11 @@ class FeatureSpec:
             TOML with ``windows``, ``pairs`` and one ``[[readings]]`` table a reading.
         source
             What errors call the file.
+
+        Returns
+        -------
+        FeatureSpec
+            The checked spec.
 
         Raises
         ------

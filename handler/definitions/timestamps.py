@@ -64,6 +64,16 @@ def parse_instant(text: str) -> datetime:
 def format_instant(instant: datetime) -> str:
     """Write an instant as ``YYYY-MM-DDTHH:MM:SSZ``, dropping fractions of a second.
 
+    Parameters
+    ----------
+    instant
+        A time with a time zone.
+
+    Returns
+    -------
+    str
+        20 characters, UTC.
+
     Examples
     --------
     >>> format_instant(datetime(2025, 10, 15, 9, tzinfo=UTC))
@@ -74,6 +84,18 @@ def format_instant(instant: datetime) -> str:
 
 def floor_to(instant: datetime, step: timedelta) -> datetime:
     """Floor an instant to a whole number of steps since midnight, UTC; ``step`` divides a day.
+
+    Parameters
+    ----------
+    instant
+        A time, UTC.
+    step
+        A length that divides a day.
+
+    Returns
+    -------
+    datetime
+        The latest whole number of steps since midnight that is not after the instant.
 
     Examples
     --------
@@ -94,6 +116,16 @@ def parse_timestamps(text: pl.Series) -> pl.Series:
     """Read ISO 8601 instants with ``Z`` or an offset as Datetime, µs, UTC; null where the text is none.
 
     0 to 9 fractional digits; those beyond the sixth are cut off. Years run from 0001.
+
+    Parameters
+    ----------
+    text
+        Strings, null where there is nothing to read.
+
+    Returns
+    -------
+    pl.Series
+        Datetime, µs, UTC; null where the text is not an instant.
 
     Examples
     --------

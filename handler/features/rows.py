@@ -64,6 +64,18 @@ def compute_features(
 def find_split_hours(instants: Iterable[datetime], spec: FeatureSpec) -> set[datetime]:
     """Find the hours that a window of one of the instants begins or ends in; empty for whole hours and such windows.
 
+    Parameters
+    ----------
+    instants
+        The ``as_of`` of rows, UTC.
+    spec
+        The windows, whose lengths are whole tiles.
+
+    Returns
+    -------
+    set of datetime
+        Starts of hours, UTC; empty where instants and windows are whole hours.
+
     Examples
     --------
     >>> from datetime import UTC

@@ -78,6 +78,11 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
         The readings, with their plausible ranges in their own units.
     partition
         Start of the hour of arrival, UTC.
+
+    Returns
+    -------
+    ParsedBatch
+        The accepted lines as columns, and the others as they came.
     """
     from handler.ingest.decoder import decode_readings  # noqa: PLC0415 - with numpy, which takes half as long as Polars
 

@@ -88,6 +88,11 @@ def decode_readings(
         The latest event time that is accepted.
     take_fallback
         Called with the other lines that are not blank, in their order, some at a time.
+
+    Returns
+    -------
+    DecodedReadings
+        The certain lines as columns, and the counts of each object.
     """
     fallback = _FallbackLines(take_fallback)
     decoding = None if _LIBRARY is None else _Decoding(_LIBRARY, spec, latest)

@@ -31,6 +31,11 @@ def drop_repeated(lines: pl.DataFrame) -> UniqueLines:
         ``machine_id`` (String or Enum), ``event_time`` (Datetime, µs, UTC), and a Float64 column a reading, NaN where a
         line has none.
 
+    Returns
+    -------
+    UniqueLines
+        Each line once, in any order, with the number of repeated ones.
+
     Examples
     --------
     >>> lines = pl.DataFrame({"machine_id": "P1", "event_time": [7, 7, 8], "vibration_rms": [1.5, 1.5, 2.0]})

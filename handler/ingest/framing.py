@@ -19,6 +19,16 @@ class WholeLines(NamedTuple):
 def cut_lines(contents: Iterable[RawContent]) -> Iterator[WholeLines]:
     r"""Cut the parts of objects where lines end; a line that two parts share comes between them.
 
+    Parameters
+    ----------
+    contents
+        Objects whole or in parts, the parts of one in order.
+
+    Yields
+    ------
+    WholeLines
+        Bytes that begin and end where lines do.
+
     Examples
     --------
     >>> parts = [RawContent("a", b"one\ntw", goes_on=True), RawContent("a", b"o\nthree"), RawContent("b", b"four")]

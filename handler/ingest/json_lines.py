@@ -31,6 +31,11 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
         Rows and their bytes; blank ones are left out.
     readings
         The names of the fields that are readings.
+
+    Returns
+    -------
+    DecodedLines
+        The fields of each line, and those that hold no JSON object.
     """
     schema: dict[str, pl.DataType] = {
         "row": pl.Int64(),

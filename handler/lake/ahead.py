@@ -22,6 +22,11 @@ def work_ahead(jobs: Iterable[Callable[[], T]], *, threads: int, ahead: int, nam
     name
         What the threads' names begin with.
 
+    Yields
+    ------
+    T
+        Each job's result, in the order of the jobs.
+
     Raises
     ------
     Exception

@@ -89,10 +89,17 @@ class Lake:
         ----------
         location
             The bucket or folder.
-        endpoint, region
-            Of the bucket; None leaves them, as everything else of AWS, to botocore's rules.
+        endpoint
+            URL of the bucket's service; None leaves it to botocore's rules.
+        region
+            The bucket's region; None leaves it to botocore's rules.
         max_retries
             How often a request that failed on the way is sent again, with exponential backoff and jitter.
+
+        Returns
+        -------
+        Lake
+            Nothing has been read yet.
 
         Raises
         ------
@@ -205,6 +212,11 @@ class Lake:
             What to read.
         batch_bytes
             The stored size at which a batch is closed; one larger object is a batch of its own.
+
+        Yields
+        ------
+        ReadBatch
+            A function that reads the objects of one batch.
         """
         for batch in split_by_size(listing.objects, batch_bytes):
             if self._folder is None:
@@ -214,6 +226,16 @@ class Lake:
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read whole objects, many at a time; None for each that does not exist.
+
+        Parameters
+        ----------
+        keys
+            Keys from the lake's root.
+
+        Returns
+        -------
+        list of bytes or None
+            In the order of the keys.
 
         Raises
         ------
@@ -226,6 +248,16 @@ class Lake:
 
     def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
+
+        Parameters
+        ----------
+        keys
+            Keys from the lake's root.
+
+        Returns
+        -------
+        list of bytes or None
+            In the order of the keys.
 
         Raises
         ------
@@ -273,6 +305,11 @@ class Lake:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write objects whole, many at a time, replacing what is there.
+
+        Parameters
+        ----------
+        files
+            Bytes by key.
 
         Raises
         ------

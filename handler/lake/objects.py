@@ -39,6 +39,18 @@ def read_objects(store: ObjectStore, objects: Sequence[RawObject]) -> Iterator[R
 
     An object that is gone or no gzip is no error of the store: its content says what the problem is.
 
+    Parameters
+    ----------
+    store
+        The lake's store.
+    objects
+        What to read, with the sizes of the listing.
+
+    Yields
+    ------
+    RawContent
+        An object, or a part of it; the parts of one follow each other.
+
     Raises
     ------
     LakeError
@@ -57,10 +69,17 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
 
     Parameters
     ----------
-    folder, store
-        The same lake; the store knows how names are written that no key can have.
+    folder
+        The lake's folder.
+    store
+        The same lake; it knows how names are written that no key can have.
     objects
-        What to read.
+        What to read, with the sizes of the listing.
+
+    Yields
+    ------
+    RawContent
+        An object, or a part of it; the parts of one follow each other.
 
     Raises
     ------

@@ -27,6 +27,11 @@ def encode_parquet(
         Key-value metadata for the footer.
     compression
         ``lz4`` for files that each run reads again, ``zstd`` for all others.
+
+    Returns
+    -------
+    bytes
+        The file.
     """
     buffer = io.BytesIO()
     group = max(_SMALLEST_ROW_GROUP, -(-frame.height // _MOST_ROW_GROUPS))

@@ -410,6 +410,16 @@ class _Exchange:
 def read_error(answer: Answer) -> RequestError | None:
     """Read what an answer says went wrong; None where all went well.
 
+    Parameters
+    ----------
+    answer
+        What came back, read to its end.
+
+    Returns
+    -------
+    RequestError or None
+        None where the request succeeded.
+
     Raises
     ------
     BadAnswerError

@@ -143,6 +143,11 @@ def write_items(client: DynamoDB, table: str, items: Iterable[Item], *, only_new
     only_newer
         Leave alone an item of the same ``event_timestamp`` as well, as a backfill does.
 
+    Returns
+    -------
+    OnlineResult
+        How many items were put, and how many the table had newer ones of.
+
     Raises
     ------
     OnlineStoreError

@@ -32,6 +32,16 @@ def describe_hours(spec: FeatureSpec) -> dict[str, str]:
 def list_series(spec: FeatureSpec) -> list[str]:
     """List the names of all series: each reading, then each pair.
 
+    Parameters
+    ----------
+    spec
+        The readings and pairs.
+
+    Returns
+    -------
+    list of str
+        Readings in the spec's order, then pairs.
+
     Examples
     --------
     >>> list_series(FeatureSpec.load())
@@ -42,6 +52,16 @@ def list_series(spec: FeatureSpec) -> list[str]:
 
 def name_pair(pair: tuple[str, str]) -> str:
     """Name the series of a pair of readings.
+
+    Parameters
+    ----------
+    pair
+        Two readings, in the spec's order.
+
+    Returns
+    -------
+    str
+        Their names with a bar between.
 
     Examples
     --------
@@ -130,6 +150,11 @@ def count_times_from(parts: pl.LazyFrame, origin: pl.Expr) -> pl.LazyFrame:
         ``series``, ``start``, ``y_min`` and ``y_max`` (microseconds since ``start``), and any others.
     origin
         The instant to count from.
+
+    Returns
+    -------
+    pl.LazyFrame
+        The same columns, ``y_min`` and ``y_max`` counted from the origin, microseconds.
     """
     moved = (pl.col("start") - origin).dt.total_microseconds()
     is_time = ~pl.col("series").cast(pl.String).str.contains(_OF_PAIR, literal=True)
