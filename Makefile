@@ -28,7 +28,7 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run build test e2e synth synth-cdktn diff deploy cost bench check prose format lock clean
+.PHONY: help setup run build test e2e synth synth-cdktn diff deploy cost bench check format lock clean
 .PHONY: for-run for-build for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
@@ -68,17 +68,15 @@ cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 bench: for-bench $(COMPILED)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
-check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports and spelling
+check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports, docstrings, English and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror handler/ingest/*.c handler/ingest/*.h
 	PYTHONPATH=constructs $(BIN)/lint-imports
+	$(BIN)/pydoclint --quiet handler machine_features layer_build local scripts constructs main.py
+	$(BIN)/python scripts/prose.py
 	$(BIN)/codespell
-
-prose: for-format  ## List docstrings that lack a section, and prose that the rules of English are against
-	-@$(BIN)/pydoclint handler machine_features layer_build local scripts constructs
-	@$(BIN)/python scripts/prose.py
 
 format: for-format  ## Format the code
 	$(BIN)/ruff check --fix .

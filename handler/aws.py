@@ -51,14 +51,14 @@ class Endpoint:
     region
         The region that requests are signed for.
     read_credentials
-        Called for every attempt, so that credentials may expire; raises
-        :class:`NoCredentialsError` where there are none.
+        Called for every attempt, so that credentials may expire; raises :class:`NoCredentialsError` where botocore
+        finds no credentials.
     user_agent
         The client's name in requests.
     ca_file
         The certificates that are trusted; None for those that the system trusts.
     proxy
-        The URL of an HTTP proxy to tunnel through; None for none.
+        The URL of an HTTP proxy to tunnel through; None for a direct connection.
     """
 
     url: str
@@ -80,7 +80,7 @@ class Endpoint:
 
     @property
     def port(self) -> int:
-        """The port, the scheme's own where the URL names none."""
+        """The port, the scheme's own where the URL names no port."""
         return urlsplit(self.url).port or self._usual_port
 
     @property
@@ -99,12 +99,12 @@ class Endpoint:
         return 443 if self.is_encrypted else 80
 
     def read_certificates(self) -> bytes | None:
-        """Read the trusted certificates, as PEM without anything else; None for those that the system trusts.
+        """Read the certificates that ``AWS_CA_BUNDLE`` trusts.
 
         Returns
         -------
         bytes or None
-            PEM certificates and nothing else; None leaves the trust to the system's store.
+            PEM certificates without the text between; None if the system's certificates are trusted.
 
         Raises
         ------
@@ -140,7 +140,7 @@ def find_table_endpoint(url: str | None, region: str | None) -> Endpoint:
     Raises
     ------
     ConfigurationError
-        If there is no such profile, no region, or the URL is none.
+        If the profile, the region or a valid URL is missing.
     """
     session, client = _make_client("dynamodb", url, region)
     return _describe(client.meta.endpoint_url, session, client)
@@ -168,7 +168,7 @@ def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
     Raises
     ------
     ConfigurationError
-        If there is no such profile, no region, no credentials, or the URL is none.
+        If the profile, the region, the credentials or a valid URL is missing.
     """
     from botocore.awsrequest import AWSResponse  # noqa: PLC0415
 

@@ -54,8 +54,8 @@ class Job:
 def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
     """Do one run and say what was done.
 
-    Doing it again, or another run before or after it, leaves the same features: tile files are pure functions of raw
-    partitions, feature rows pure functions of tiles.
+    Doing it again, or another run before or after it, leaves the same features. Tile files are pure functions of raw
+    partitions, and feature rows are pure functions of tiles.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
 def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[datetime]:
     """Map every partition the run needs whose listing changed, and find the training hours to write.
 
-    These are the whole hours of the span, and each earlier hour that can see a late reading: one that arrived in the
-    span, or one in a partition that was found changed. Those hours may need more partitions, which are brought up to
-    date in turn.
+    These are the whole hours of the span, and each earlier hour that can see a late reading. Such a reading arrived in
+    the span, or lies in a partition that was found changed. Those hours may need more partitions, which are brought up
+    to date in turn.
 
     Parameters
     ----------
@@ -136,12 +136,12 @@ def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[
 
 @dataclass(slots=True)
 class _Survey:
-    """What is found of partitions that are looked at.
+    """The partitions that were looked at.
 
     Attributes
     ----------
     stored
-        What their tile files say of themselves: None of a file that says nothing; nothing where there is no file.
+        The manifest of each partition that has a tile file; None where the file holds no manifest.
     strays
         Objects that lie above the partitions, by folder.
     """

@@ -1,7 +1,7 @@
 """Event → plan: which instants a run answers for, and which partitions and training hours follow from them. Pure.
 
-All intervals of event time are ``[start, end)``; only a run's span is ``(start, end]``, since a feature row at an
-instant speaks of what came before it.
+All intervals of event time are ``[start, end)``. Only a run's span is ``(start, end]``: a feature row at an instant
+speaks of the time before it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,7 +60,7 @@ class Plan:
     def list_contributors(self, instants: Iterable[datetime]) -> set[datetime]:
         """List the partitions that can hold event times which the rows of some instants see.
 
-        The first is an hour before the longest window, for event times a little ahead of their arrival; the last is as
+        The first is an hour before the longest window, for event times a little ahead of their arrival. The last is as
         late as a reading may be. Partitions after an instant count as well: what has arrived, counts.
 
         Parameters

@@ -112,7 +112,7 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     Raises
     ------
     LayerBuildError
-        Of the kind that says what is wrong. Zips of an earlier build are then gone or as they were, never half new.
+        The subclass that names the problem. Zips of an earlier build are then gone or as they were, never half new.
     """
     requirements = read_lock(order.root / "Pipfile.lock", order.target)
     report(f"read {len(requirements)} locked releases")

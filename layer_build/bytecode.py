@@ -92,8 +92,8 @@ def _compile_one(module: tuple[str, bytes]) -> bytes:
 def _dump(code: CodeType) -> bytes:
     """Serialize code so that equal code gives equal bytes.
 
-    marshal marks each object that has more than one reference, wherever that is: a name that some other module also
-    uses is written otherwise than one that none does. With a second reference to everything, all are marked.
+    marshal marks each object that has more than one reference anywhere in the process. So a name that another module
+    also uses is written otherwise than a name used once. With a second reference to everything, all are marked.
     """
     held = list(_walk(code))
     data = marshal.dumps(code)

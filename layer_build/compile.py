@@ -112,7 +112,7 @@ def compile_here(root: Path, cache: Path, *, report: Callable[[str], object]) ->
     root
         The project.
     cache
-        Where the compiler keeps its own compiled parts.
+        The build's cache.
     report
         Told of each step.
 
@@ -146,7 +146,7 @@ def find_compiler() -> str:
     Raises
     ------
     CompileError
-        If there is none.
+        If there is no compiler.
     """
     try:
         return f"{_COMPILER} {importlib.metadata.version(_COMPILER)}"

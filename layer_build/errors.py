@@ -16,7 +16,7 @@
         ├── LibraryError     12   a library would not load in Lambda's runtime
         └── SmokeError       13   it does not work on its own
 
-2 is the command line's own, for wrong arguments. Each message is one line: what is wrong, and what to do next.
+2 is the command line's own, for wrong arguments. Each message is one line: the problem, and what to do next.
 """
 
 from typing import ClassVar

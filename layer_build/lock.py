@@ -45,7 +45,7 @@ def read_lock(path: Path, target: Target, category: str = CATEGORY) -> tuple[Req
     path
         The lock file.
     target
-        Whose markers hold: a release that is locked for other systems only is left out.
+        Whose markers hold: a release that is locked for other systems only is skipped.
     category
         The lock's category.
 

@@ -1,7 +1,7 @@
 """Stage 5, strip: libraries without the symbols and debug data that only debuggers read.
 
-Done here rather than by binutils: the result is then the same on every machine and for every architecture, and what
-the loader maps is not touched at all (binutils moves it, which breaks libraries that auditwheel has patched).
+Done here rather than by binutils: the result is then the same on every machine and for every architecture. The bytes
+that the loader maps stay where they are; binutils moves them, which breaks libraries that auditwheel has patched.
 
 References
 ----------

@@ -60,8 +60,8 @@ def unpack_wheel(path: Path) -> Distribution:
     Raises
     ------
     WheelError
-        If it is no zip file, lacks RECORD or METADATA, holds a link or an unlisted file, or a path leads out of the
-        site folder.
+        If it is no zip file, lacks RECORD or METADATA, or holds a link or an unlisted file. Also if a path leads out of
+        the site folder.
     HashError
         If a file is not as RECORD says.
     """

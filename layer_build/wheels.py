@@ -123,13 +123,13 @@ def fetch_wheels(
     Parameters
     ----------
     requirements
-        What is locked.
+        The locked releases.
     target
         What the wheels must load on; this machine's own platform does not matter.
     cache
         Where they are kept.
     report
-        Told what is downloaded.
+        Told of each download.
 
     Returns
     -------

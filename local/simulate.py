@@ -62,9 +62,9 @@ class _Message:
 def simulate_hours(plant: Plant) -> Iterator[tuple[datetime, dict[str, bytes]]]:
     """Yield each hour of arrival with the raw objects of its partition, by key.
 
-    Among the good lines are redelivered ones, readings that arrive hours late, a few that arrive more than a day
-    late, fields nobody asked for, bad lines of every reason, an object cut off in mid-gzip and one that is no
-    telemetry. The last machine's vibration climbs through the zones until it fails and falls silent.
+    Among the good lines are redelivered ones, readings that arrive hours late, a few that arrive more than a day late,
+    and unknown fields. There are bad lines of every reason, an object cut off in mid-gzip and one that is no telemetry.
+    The last machine's vibration climbs through the zones until it fails and falls silent.
     """
     chance = random.Random(plant.seed)
     messages: dict[datetime, list[_Message]] = {plant.start + h * HOUR: [] for h in range(plant.hours)}

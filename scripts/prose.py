@@ -1,4 +1,4 @@
-"""Find sentences that break the project's rules of English: ``make prose`` lists them, ``make check`` fails on them.
+"""Find sentences that break the project's rules of English: ``make check`` fails on them.
 
 A sentence of a docstring or a comment has at most 25 words, and avoids the phrases listed here. Code, examples,
 tables, headings and the names of parameters are no sentences. A quoted name counts as one word.
@@ -247,7 +247,7 @@ def check_files(paths: Iterable[Path], root: Path = ROOT) -> list[Finding]:
 
 def main() -> int:
     """Run the command line; return 1 where a sentence breaks a rule."""
-    parser = argparse.ArgumentParser(prog="make prose", description=__doc__)
+    parser = argparse.ArgumentParser(prog="prose", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / name for name in FOLDERS])
     findings = check_files(path.resolve() for path in parser.parse_args().paths)
     sys.stdout.writelines(f"{finding}\n" for finding in findings)

@@ -1,4 +1,4 @@
-"""Write what is reviewed of the deployment: ``make synth``.
+"""Write the deployment's files that are reviewed: ``make synth``.
 
 ``synth/`` holds the stack as ``cdktf synth`` makes it, ``modules/processing/`` the same without provider and state,
 for users of HCL, and ``docs/architecture.md`` a picture of it. With ``--check`` nothing is written: what differs is
@@ -124,7 +124,7 @@ def make_files() -> dict[Path, str]:
 
 
 def find_differences(files: Mapping[Path, str], root: Path = ROOT) -> Iterator[str]:
-    """Compare what was made with what is committed, as a unified diff a file that differs."""
+    """Compare the files just made with the committed ones; write a unified diff for each that differs."""
     for path, text in files.items():
         old = (root / path).read_text() if (root / path).exists() else ""
         if old != text:

@@ -1,7 +1,7 @@
 """Synthesize with CDK Terrain, cdktf's successor, and compare: ``make synth-cdktn``.
 
-It rehearses the move: in a copy of the project, the names of the packages are changed in ``bindings.py``, the one file
-that imports them, and ``main.py`` is run. It runs in the environment that has cdktn, and no cdktf.
+It rehearses the move in a copy of the project. There the names of the packages are changed in ``bindings.py``, the one
+file that imports them, and ``main.py`` is run. It runs in the environment that has cdktn, and no cdktf.
 """
 
 import difflib

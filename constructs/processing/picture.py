@@ -1,4 +1,4 @@
-"""A picture of what is deployed, in Mermaid, read off the synthesized JSON."""
+"""A picture of the deployment, in Mermaid, read off the synthesized JSON."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def draw_picture(document: Document) -> str:
     ----------
     document
         A stack or module as Terraform reads it. The alarms are one box; a role's policies are its arrows, with the
-        actions they allow. What is there only with a key or a network of the user's own is left out.
+        actions they allow. Resources that need a key or a network of the user's own are not drawn.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def _add_permissions(edges: dict[Edge, set[str]], policy: Document, document: Do
 
 
 def _find_targets(body: Document) -> Iterator[str]:
-    """Find the managed resources a body refers to; its lifecycle and order are no use of them."""
+    """Find the managed resources that a body refers to, outside its lifecycle and its order."""
     uses = {name: value for name, value in body.items() if name not in ("//", "depends_on", "lifecycle")}
     for is_data, type_, name in _find_references(json.dumps(uses)):
         if not is_data:

@@ -217,7 +217,7 @@ def _arn_or_empty(service: str) -> str:
 
 
 def when(condition: str) -> float:
-    """Count one where a Terraform expression holds, none where it does not: a resource's ``count``."""
+    """Write a resource's ``count``: 1 where a Terraform expression holds, 0 where it does not."""
     return float(Token.as_number(f"${{{condition} ? 1 : 0}}"))
 
 

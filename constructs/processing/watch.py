@@ -34,8 +34,8 @@ _MISSING_HOURS: Final = (
 class Watch(Construct):
     """Alarms on the function, both dead-letter queues and missing features; a dashboard.
 
-    The alarm on missing features counts whole hours: it goes off when none of the last two schedules' hours saw an
-    item written, also where no run said anything at all. CloudWatch looks back a week at most.
+    The alarm on missing features counts whole hours. It goes off when no item was written in the hours of the last two
+    schedules, also when no run said anything. CloudWatch looks back a week at most.
     """
 
     def __init__(

@@ -8,8 +8,8 @@
     ├── LakeError            the object store refused, or did not answer
     └── OnlineStoreError     the table refused, or did not answer
 
-Each message is one line: what is wrong, where, and what would be right. A line of telemetry that cannot be used
-is no error: it goes to quarantine (see :mod:`handler.ingest.classes`).
+Each message is one line: the problem, its place, and what would be right. A line of telemetry that cannot be used is no
+error: it goes to quarantine (see :mod:`handler.ingest.classes`).
 """
 
 
@@ -25,7 +25,7 @@ class ConfigurationError(ProcessingError):
     name
         The variable, or the file and key, to mend.
     problem
-        What is wrong with it, and what would be right.
+        The problem, and what would be right.
     """
 
     def __init__(self, name: str, problem: str) -> None:

@@ -66,7 +66,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """Which readings there are, and which features are made of them."""
+    """The readings, and the features that are computed from their tiles."""
 
     readings: tuple[Reading, ...]
     windows: tuple[Window, ...]

@@ -113,7 +113,7 @@ def ceil_to(instant: datetime, step: timedelta) -> datetime:
 
 
 def parse_timestamps(text: pl.Series) -> pl.Series:
-    """Read ISO 8601 instants with ``Z`` or an offset as Datetime, µs, UTC; null where the text is none.
+    """Read ISO 8601 instants with ``Z`` or an offset.
 
     0 to 9 fractional digits; those beyond the sixth are cut off. Years run from 0001.
 

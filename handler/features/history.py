@@ -1,8 +1,8 @@
 """What the processed files hold of the time that a set of feature rows looks back on.
 
-Hours are loaded where they will do, tiles elsewhere. An hour of a machine is taken whole from an hour file, unless a
-window begins or ends within it, several partitions hold parts of it (late readings), or a partition has no hour file
-that fits the spec: then its tiles are loaded.
+Hours are loaded where they will do, tiles elsewhere. An hour of a machine is taken whole from an hour file, with three
+exceptions. Its tiles are loaded where a window begins or ends within the hour, and where several partitions hold parts
+of it (late readings). They are also loaded where a partition has no hour file that fits the spec.
 """
 
 import io

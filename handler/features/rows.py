@@ -40,7 +40,7 @@ def compute_features(
     -------
     pl.DataFrame
         ``machine_id`` (String), ``event_timestamp`` (Datetime, µs, UTC: the ``as_of``), then the columns of
-        ``feature_schema``; a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
+        ``feature_schema``. There is a row for each machine with a reading in the 24 hours before ``as_of``, sorted by
         ``event_timestamp`` and machine.
     """
     parts = split_series(tiles.lazy(), spec)

@@ -23,8 +23,8 @@ def compute_statistics(windows: pl.LazyFrame) -> pl.LazyFrame:
     Parameters
     ----------
     windows
-        ``WINDOW_KEYS``, ``tiles`` and the columns of ``MOMENTS``. Of a reading, y is the event time in microseconds
-        from the window's end; of a pair, x and y are the tile means of the two readings.
+        ``WINDOW_KEYS``, ``tiles`` and the columns of ``MOMENTS``. For a reading, y is the event time in microseconds
+        from the window's end. For a pair, x and y are the tile means of the two readings.
 
     Returns
     -------

@@ -13,14 +13,14 @@ from handler.tiles.merge import merge_moments
 def merge_windows(parts: pl.LazyFrame, as_of: datetime, lengths: Sequence[timedelta]) -> pl.LazyFrame:
     """Merge parts into the windows ``[as_of - length, as_of)``.
 
-    The windows end together, so each is the next shorter one and a ring around it: every part is merged into its ring
-    once, and the rings are merged into windows.
+    The windows end together, so each one is the next shorter one and a ring before it. Every part is merged into its
+    ring once, and the rings are merged into windows.
 
     Parameters
     ----------
     parts
-        ``machine_id``, ``series``, ``start``, ``tiles``, then ``MOMENTS``: hours or tiles, none of which a window
-        splits. Parts outside the longest window are left out.
+        ``machine_id``, ``series``, ``start``, ``tiles``, then ``MOMENTS``: hours or tiles that no window splits. Parts
+        outside the longest window are left out.
     as_of
         The end of the windows, UTC.
     lengths

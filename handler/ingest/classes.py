@@ -41,8 +41,8 @@ class ParsedBatch:
     Attributes
     ----------
     readings : pl.DataFrame
-        The accepted lines in any order, duplicates included: ``machine_id`` (Enum or String), ``event_time`` (Datetime,
-        µs, UTC) and a Float64 column a reading in the spec's order, NaN where a line has none.
+        The accepted lines in any order, duplicates included. The columns are ``machine_id`` (Enum or String),
+        ``event_time`` (Datetime, µs, UTC) and a Float64 column a reading, NaN where absent.
     failures : pl.DataFrame
         The failure events in reading order, duplicates included: columns of ``FAILURE_SCHEMA``.
     rejected : pl.DataFrame
@@ -175,10 +175,10 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
     Parameters
     ----------
     lines
-        Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the
-        wrong kind), ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), a Float64
-        column a reading, ``is_bad_number`` (true where a reading is there and is no number) and ``broken``
-        (``not_json``, ``not_object`` or null).
+        Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the wrong
+        kind). ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), and a Float64 column
+        a reading. ``is_bad_number`` (true where a reading is there and is no number) and ``broken`` (``not_json``,
+        ``not_object`` or null).
     spec
         The readings, with their plausible ranges.
     latest

@@ -1,8 +1,9 @@
 /* Raw lines as columns: decodes every line that is certain to be accepted, and looks once at each of its bytes.
  *
- * A certain line is a JSON object in UTF-8 with a plain machine_id, a real timestamp that is not too late, no failure
- * code, and at least one reading, each a number within its range. Every other line is a fallback line: the decoder of
- * JSON lines (json_lines.py) knows all of JSON and every reason to reject. Nothing is rejected here.
+ * A certain line is a JSON object in UTF-8 with a plain machine_id, a real timestamp that is not too late, and no
+ * failure code. It has at least one reading, and each is a number within its range. Every other line is a fallback
+ * line: the decoder of JSON lines (json_lines.py) knows all of JSON and every reason to reject. Nothing is rejected
+ * here.
  *
  * library.py is the one caller. docs/decoder.md tells what holds, and why no read passes the end of the text.
  */
@@ -55,7 +56,7 @@ typedef struct {
     int64_t readings, unknown_numbers;
 } Line;
 
-/* Take the name of the line's next field, in quotation marks; NULL where there is none. */
+/* Take the name of the line's next field, in quotation marks; NULL at the line's end. */
 static const Field *take_name(const Decoder *d, Cursor *c, Text *name)
 {
     for (int64_t i = 0; i < d->field_count; i++)

@@ -64,7 +64,7 @@ class DecodedReadings:
     ----------
     lines
         ``machine_id`` (Enum of the batch's machines, or String where there are no lines), ``event_time`` (Datetime, µs,
-        UTC) and a Float64 column a reading, NaN where a line has none; in the order of the lines.
+        UTC), and a Float64 column a reading. A reading that is absent is NaN. The rows are in the order of the lines.
     unknown_fields
         How many numeric fields these lines have that the spec does not know.
     """
@@ -92,7 +92,7 @@ def decode_readings(
     Returns
     -------
     DecodedReadings
-        The certain lines as columns, and the counts of each object.
+        The certain lines as columns, and how many unknown fields they have.
     """
     fallback = _FallbackLines(take_fallback)
     decoding = None if _LIBRARY is None else _Decoding(_LIBRARY, spec, latest)

@@ -28,13 +28,13 @@ def drop_repeated(lines: pl.DataFrame) -> UniqueLines:
     Parameters
     ----------
     lines
-        ``machine_id`` (String or Enum), ``event_time`` (Datetime, µs, UTC), and a Float64 column a reading, NaN where a
-        line has none.
+        ``machine_id`` (String or Enum), ``event_time`` (Datetime, µs, UTC), and a Float64 column a reading, NaN where
+        absent.
 
     Returns
     -------
     UniqueLines
-        Each line once, in any order, with the number of repeated ones.
+        Each line once, in any order, and whether ties remain.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class SeenLines:
         self._runs: list[_Run] = []
 
     def find_again(self, lines: pl.DataFrame) -> pl.Series:
-        """Tell which lines of a batch an earlier batch had, and remember all of them.
+        """Tell which lines of a batch an earlier batch had, and remember this batch's.
 
         Parameters
         ----------

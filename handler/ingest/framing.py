@@ -68,7 +68,7 @@ def _find_line_end(data: memoryview) -> int:
 
 
 def _find_last_line_end(data: memoryview) -> int:
-    """Find where the last line that has a line feed ends; 0 where there is none."""
+    """Find where the last line that has a line feed ends; 0 where no line has one."""
     for end in range(len(data), 0, -_STEP):
         start = max(end - _STEP, 0)
         found = bytes(data[start:end]).rfind(b"\n")

@@ -106,7 +106,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _to_double(value: object) -> float | None:
-    """Convert a JSON number; None for what is no finite number."""
+    """Convert a JSON number; None if it is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     number = float(value)

@@ -65,7 +65,7 @@ class Library:
 
     @classmethod
     def load(cls, path: Path = LIBRARY) -> Self | None:
-        """Load a library; None, with a warning, where it does not fit, and None where there is none."""
+        """Load a library; None where the file is missing, and None with a warning where it does not fit."""
         try:
             return cls(path)
         except (LayoutError, AttributeError) as error:

@@ -10,7 +10,7 @@ static const int64_t MICROSECONDS_PER_MINUTE = 60000000;
 
 /* The minute that was read last, mostly that of the next timestamp too. */
 typedef struct {
-    const uint8_t *text; /* it must stay where it is; NULL if there is none */
+    const uint8_t *text; /* it must stay where it is; NULL if there is no table */
     int64_t start; /* in microseconds since 1970 */
 } Minute;
 
@@ -62,7 +62,7 @@ static bool to_double(const Number *n, double *value)
     return true;
 }
 
-/* So many digits as one number; -1 where one of them is none. */
+/* The given count of digits as one number; -1 where a character is not a digit. */
 static int64_t read_digits(const uint8_t *at, int count)
 {
     int64_t number = 0;

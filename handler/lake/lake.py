@@ -128,7 +128,7 @@ class Lake:
         listings : dict of datetime to Listing
             One for each hour asked for; empty where nothing lies.
         strays : dict of str to int
-            Objects that lie above the partitions and so belong to none, counted by folder.
+            Objects that lie above the partitions and so belong to no partition, counted by folder.
 
         Raises
         ------
@@ -304,7 +304,7 @@ class Lake:
                 return None
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write objects whole, many at a time, replacing what is there.
+        """Write objects whole, many at a time, in the place of earlier ones.
 
         Parameters
         ----------
@@ -360,7 +360,7 @@ def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
 
 
 def _read_file(path: Path, *, most: int | None = None) -> bytes | None:
-    """Read a file, or the last bytes of it; None where there is none."""
+    """Read a file, or the last bytes of it; None where there is no file."""
     with turning_store_errors(f"read {path}"):
         try:
             with path.open("rb", buffering=0) as file:

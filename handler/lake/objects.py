@@ -107,7 +107,7 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
 
 
 def split_by_size(objects: Iterable[RawObject], most: int) -> Iterator[list[RawObject]]:
-    """Put objects together up to so many bytes, as they are stored; a larger one is by itself."""
+    """Put objects together up to a number of stored bytes; a larger object is by itself."""
     batch: list[RawObject] = []
     size = 0
     for item in objects:

@@ -40,8 +40,8 @@ def _explain(error: BaseException) -> str:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own; in a thread of its own where a loop is running, as in a notebook's cell.
 
-    Not ``asyncio.run``: taking back its handler of SIGINT writes out the task's result, megabytes of raw lines, for
-    the message of an exception that it then drops.
+    Not ``asyncio.run``: when it restores the handler of SIGINT, it formats the task's result for the message of an
+    exception that it drops. The result is megabytes of raw lines.
     """
     try:
         asyncio.get_running_loop()

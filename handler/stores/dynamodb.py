@@ -1,6 +1,7 @@
 """Requests to DynamoDB, many at a time: signed, sent, and sent again where that may help.
 
-AWS's own runtime (awscrt) signs them and speaks HTTP; how many there are at a time, and what is tried again, is here.
+AWS's own runtime (awscrt) signs them and speaks HTTP. This module decides how many are sent at a time, and which are
+tried again.
 """
 
 import asyncio
@@ -83,7 +84,7 @@ class RequestError(Exception):
     Parameters
     ----------
     code
-        The service's code; empty where it gave none.
+        The service's code; empty where it gave no code.
     message
         One line.
     is_transient
@@ -126,8 +127,8 @@ class Patience:
     longest
         The last bound, seconds.
     connect, secure, read
-        How long to wait for a TCP connection, for one that requests can be sent on, and for an answer, seconds. awscrt
-        gives up a TLS handshake after 10 s, and says that a certificate is not trusted only after 10 to 30 s.
+        How long to wait for a TCP connection, for one that requests can be sent on, and for an answer, seconds. The
+        runtime gives up a TLS handshake after 10 s. It says that a certificate is not trusted only after 10 to 30 s.
     """
 
     attempts: int = 8
@@ -139,7 +140,7 @@ class Patience:
     read: float = 20.0
 
     def draw_wait(self, attempt: int, *, is_throttled: bool) -> float:
-        """Draw the seconds to wait after so many attempts."""
+        """Draw the seconds to wait after a number of attempts."""
         bound = (self.throttled if is_throttled else self.failed) * 2.0 ** (attempt - 1)
         return random.random() * min(bound, self.longest)  # noqa: S311 - it only spreads the load
 
@@ -182,7 +183,7 @@ class DynamoDB:
             The requests' bodies.
         settle
             Told how each ended: None, or the error that was left after the retries. Once it returns False, no further
-            request is taken, and none is sent again.
+            request is taken, and no request is sent again.
         """
         run(_Sending(self, iter(orders), settle).run())
 

@@ -59,8 +59,8 @@ def to_items(rows: pl.DataFrame, created: datetime) -> Iterator[Item]:
     ------
     dict
         ``machine_id``, ``event_timestamp`` and ``created_timestamp`` (S), ``expires_at`` (N, epoch seconds), and
-        every feature that is not null (N, or S where it is text). Numbers keep all their digits; what is smaller
-        than DynamoDB's 1e-130 becomes 0, and what is not finite is left out.
+        every feature that is not null (N, or S where it is text). Numbers keep all their digits. A number below
+        DynamoDB's 1e-130 becomes 0, and one that is not finite is omitted.
     """
     created_text = format_instant(created)
     for some in rows.iter_slices(_ROWS_AT_A_TIME):
@@ -92,7 +92,7 @@ def _to_first_attributes(as_of: datetime, created: Attribute) -> Item:
 
 
 def _write_columns(features: pl.DataFrame) -> Iterator[list[str | None]]:
-    """Write each column's values, None where a row has none that the table could hold."""
+    """Write each column's values, None where the table could not hold a row's value."""
     rare = _find_rare(features)
     for column in features:
         if column.dtype == pl.String:
@@ -151,8 +151,8 @@ def write_items(client: DynamoDB, table: str, items: Iterable[Item], *, only_new
     Raises
     ------
     OnlineStoreError
-        If an item could not be put after the retries; every other item has then been tried, unless the table is
-        missing or closed to us.
+        If an item could not be put after the retries. Every other item has then been tried, unless the table is missing
+        or closed to us.
     """
     comparison = "<" if only_newer else "<="
     condition = f"attribute_not_exists({KEY}) OR event_timestamp {comparison} :event_timestamp"

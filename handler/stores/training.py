@@ -12,7 +12,7 @@ from handler.lake.parquet import encode_parquet
 
 
 def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFrame, created: datetime) -> None:
-    """Write the training files of some hours, replacing what is there.
+    """Write the training files of some hours, in the place of earlier ones.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-"""Frames → frames: accepted lines become tiles, tiles become hours; all of them merge without loss.
+"""Frames → frames: accepted lines become tiles, and tiles become hours; both merge without loss.
 
-``merge`` is the arithmetic, ``build`` makes tiles of lines, ``hours`` rolls tiles up, ``partition`` maps one raw
-partition to its processed files, ``manifest`` is what a tile file says of itself.
+``merge`` is the arithmetic, ``build`` makes tiles of lines, ``hours`` rolls tiles up. ``partition`` maps one raw
+partition to its processed files, ``manifest`` describes a tile file in its footer.
 """

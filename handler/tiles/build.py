@@ -25,8 +25,8 @@ def build_tiles(unique: UniqueLines, readings: Sequence[str]) -> pl.DataFrame:
     Parameters
     ----------
     unique
-        Lines, each once: ``machine_id`` (String or Enum), ``event_time`` (Datetime, µs, UTC) and a Float64 column a
-        reading, NaN where a line has none; in any order.
+        Lines in any order, each once: ``machine_id`` (String or Enum), ``event_time`` (Datetime, µs, UTC) and a Float64
+        column a reading, NaN where absent.
     readings
         The names of the columns that are readings.
 

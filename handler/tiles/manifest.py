@@ -27,7 +27,8 @@ class Manifest:
     fingerprint
         Of its inputs, see :func:`fingerprint_inputs`.
     lateness
-        Accepted lines by lateness in hours; what is later than any setting allows is counted as one hour later.
+        Accepted lines by lateness in hours. Lines later than any setting allows are counted one hour above the largest
+        setting.
     """
 
     fingerprint: str

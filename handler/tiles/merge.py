@@ -1,7 +1,7 @@
 """The arithmetic of tiles: moments of two variables that merge without loss. Pure.
 
-A row summarizes ``n`` samples of two variables: x, the values of a reading, and y, their event times; or, for a
-correlation, the tile means of two readings. It holds the ends of each variable, and moments of the *position* between
+A row summarizes ``n`` samples of two variables. They are x, the values of a reading, and y, their event times; or, for
+a correlation, the tile means of two readings. It holds the ends of each variable, and moments of the *position* between
 the ends: 0 at the lowest value, 1 at the highest.
 
 ====================  ===========================================================================
@@ -85,8 +85,8 @@ def merge_moments(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
 def _move_to_common_ends(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
     """Add where each row's positions lie between the ends of its group.
 
-    For each variable: the ends of the group (``lowest``, ``highest``), the row's length by the group's (``scale``), the
-    mean position of the group (``middle``), and the distance from it to that of the row (``offset``).
+    For each variable: the ends of the group (``lowest``, ``highest``) and the row's length by the group's (``scale``).
+    Then the mean position of the group (``middle``), and the distance from it to that of the row (``offset``).
     """
     ends: dict[str, pl.Expr] = {}
     scales: dict[str, pl.Expr] = {}
@@ -129,7 +129,7 @@ def merge_tiles(tiles: pl.DataFrame) -> pl.DataFrame:
 def divide(part: pl.Expr, whole: pl.Expr | float) -> pl.Expr:
     """Divide, rounding once; 0 where the whole is 0.
 
-    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row, which is a bit off, and
+    Polars multiplies by the reciprocal of a divisor that it knows to be the same in every row. That is a bit off, and
     infinite for a subnormal number. Adding zeros of the part makes the divisor a column like any other.
     """
     part = part.cast(pl.Float64)
