@@ -109,7 +109,7 @@ for-e2e: $(VENV)
 	$(INSTALL) $(BUILD) dev-packages infrastructure
 
 for-bench: $(VENV)
-	$(INSTALL) $(BUILD) layer local dev-packages benchmarks
+	$(INSTALL) $(BUILD) layer local dev-packages checks benchmarks
 
 for-format: $(VENV)
 	$(INSTALL) checks

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from layer_build.target import TARGETS
 from tests.benchmarks.figures import HEADINGS, Figure
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
 from tests.benchmarks.report import Limits, find_commit, lay_out, write_report
@@ -46,6 +47,7 @@ class Sizes:
     one_by_one: int = 20
     rounds: int = 1
     starts: int = 1
+    architectures: tuple[str, ...] = ()
 
     @property
     def few_rounds(self) -> int:
@@ -82,6 +84,7 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         one_by_one=300,
         rounds=options.rounds,
         starts=2 * options.rounds,
+        architectures=tuple(sorted(TARGETS)),
     )
 
 

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a figure must reach: so much at least, or so much at most."""
+    """What a figure must reach: a limit that it may not fall below, or may not exceed."""
 
     limit: float
     is_floor: bool
@@ -84,6 +84,8 @@ HEADINGS = ("figure", "must reach", "measured", "", "runs", "how")
 
 
 def _digits(value: float) -> int:
+    if isinstance(value, int):
+        return 0
     return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
 
 
@@ -114,9 +116,12 @@ class Race:
     ----------
     seconds
         Each contestant's times, a round each.
+    processor
+        The processor time this process took for each, seconds, a round each: all threads, user and system.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    processor: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -131,6 +136,13 @@ class Race:
         """The median over the rounds of one contestant's time by another's in the same round."""
         return median(a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True))
 
+    def describe(self, *names: str) -> str:
+        """Write the times of some contestants, processor seconds beside those on the wall."""
+        return ", ".join(
+            f"{name} {_format_seconds(self.median_of(name))} (CPU {_format_seconds(median(self.processor[name]))})"
+            for name in names
+        )
+
 
 def run_race(benchmark: BenchmarkFixture, ours: Contestant, *others: Contestant, rounds: int) -> Race:
     """Run each contestant once a round, interleaved: the others, then ours, which pytest-benchmark times as well."""
@@ -139,21 +151,22 @@ def run_race(benchmark: BenchmarkFixture, ours: Contestant, *others: Contestant,
     def run_others() -> None:
         for other in others:
             other.prepare()
-            _time(other, race.seconds)
+            _time(other, race)
         ours.prepare()
         gc.collect()
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: _time(ours, race.seconds), setup=run_others, rounds=rounds
+        lambda: _time(ours, race), setup=run_others, rounds=rounds
     )
     return race
 
 
-def _time(contestant: Contestant, seconds: dict[str, list[float]]) -> None:
+def _time(contestant: Contestant, race: Race) -> None:
     gc.collect()
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     contestant.work()
-    seconds.setdefault(contestant.name, []).append(time.perf_counter() - started)
+    race.seconds.setdefault(contestant.name, []).append(time.perf_counter() - started)
+    race.processor.setdefault(contestant.name, []).append(time.process_time() - processor)
 
 
 def describe(seconds: Mapping[str, float]) -> str:

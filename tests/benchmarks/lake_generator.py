@@ -89,7 +89,13 @@ class GeneratedLake:
 
 
 def generate_lake(
-    root: Path, fleet: Fleet, lines: int, *, lines_a_file: int = LINES_A_FILE, bad_every: int | None = None
+    root: Path,
+    fleet: Fleet,
+    lines: int,
+    *,
+    lines_a_file: int = LINES_A_FILE,
+    bad_every: int | None = None,
+    more_fields: str = "",
 ) -> GeneratedLake:
     """Write a fleet's first lines into the hourly partitions of a lake, in the order of the ticks.
 
@@ -104,11 +110,13 @@ def generate_lake(
     lines_a_file
         At which a file is closed.
     bad_every
-        Put a bad line after each so many good ones, of every kind in turn; none by default.
+        Put a bad line after this number of good ones, of every kind in turn; none by default.
+    more_fields
+        JSON that ends every line, from a comma on.
     """
     files: list[Path] = []
     bad_lines = 0
-    for hour, payloads in _iterate_files(fleet, lines, lines_a_file):
+    for hour, payloads in _iterate_files(fleet, lines, lines_a_file, more_fields):
         if bad_every is not None:
             payloads, added = _spoil(payloads, bad_every)
             bad_lines += added
@@ -120,18 +128,18 @@ def generate_lake(
     return GeneratedLake(root, tuple(files), lines, bad_lines, fleet.end_of(lines))
 
 
-def _iterate_files(fleet: Fleet, lines: int, lines_a_file: int) -> Iterator[tuple[datetime, bytes]]:
+def _iterate_files(fleet: Fleet, lines: int, lines_a_file: int, more_fields: str) -> Iterator[tuple[datetime, bytes]]:
     for hour in range(-(-lines // fleet.lines_an_hour)):
         first, last = hour * fleet.lines_an_hour, min((hour + 1) * fleet.lines_an_hour, lines)
         step = max(LINES_A_FILE // lines_a_file, 1) * lines_a_file
         for start in range(first, last, step):
-            made = _make_lines(fleet, start, min(start + step, last))
+            made = _make_lines(fleet, start, min(start + step, last), more_fields)
             for offset in range(0, made.len(), lines_a_file):
                 text = made.slice(offset, lines_a_file).str.join("\n").item()
                 yield fleet.start + hour * HOUR, text.encode() + b"\n"
 
 
-def _make_lines(fleet: Fleet, first: int, last: int) -> pl.Series:
+def _make_lines(fleet: Fleet, first: int, last: int, more_fields: str) -> pl.Series:
     """Make the fleet's lines ``[first, last)``; arrival lies in the same tick as the event, hence in the same hour."""
     chance = np.random.default_rng([fleet.seed, first])
     number = np.arange(first, last)
@@ -164,7 +172,7 @@ def _make_lines(fleet: Fleet, first: int, last: int) -> pl.Series:
     parts = (
         '{"machine_id":"', "$machine", '","timestamp_utc":"', "$sent", '","', "$field", '":', "$value",
         ',"sensor_type":"', "$sensor", '","mqtt_topic":"industrial/machine/', "$machine", "/telemetry/", "$sensor",
-        '","ingestion_timestamp":"', "$arrived", '"}',
+        '","ingestion_timestamp":"', "$arrived", f'"{more_fields}}}',
     )  # fmt: skip
     line = pl.concat_str(pl.col(part[1:]) if part.startswith("$") else pl.lit(part) for part in parts)
     return frame.select(line.alias("line")).to_series()

@@ -184,7 +184,6 @@ PANDAS: Final = Peer("pandas", compute_with_pandas, _from_pandas)
 POLARS: Final = Peer("Polars in ten lines", compute_with_polars, lambda frame: frame)
 DUCKDB: Final = Peer("DuckDB", compute_with_duckdb, _split_readings)
 PYTHON: Final = Peer("plain Python", compute_with_python, _from_tuples)
-PEERS: Final = (PANDAS, POLARS, DUCKDB, PYTHON)
 
 
 def split_into_series(readings: pl.DataFrame) -> list[pd.Series]:

@@ -1,7 +1,8 @@
 """Small stand-ins for S3 and DynamoDB on the loopback, each in a process of its own, with a latency a request.
 
 They speak as much of the protocols as the benchmarks need: ListObjectsV2, GetObject; PutItem with the handler's
-condition, GetItem, DescribeTable. ``python -m tests.benchmarks.servers s3 --lake DIR --latency 0.025`` prints its port.
+condition, BatchWriteItem, GetItem, DescribeTable. ``python -m tests.benchmarks.servers s3 --lake DIR --latency 0.025``
+prints its port.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -163,6 +165,8 @@ class DynamoDB:
         table = self._tables.setdefault(order.get("TableName", ""), {})
         if operation == "PutItem":
             return self._put(table, order)
+        if operation == "BatchWriteItem":
+            return self._put_batch(order)
         if operation == "GetItem":
             item = table.get(order["Key"]["machine_id"]["S"])
             return _answer_json(200, {} if item is None else {"Item": item})
@@ -181,6 +185,14 @@ class DynamoDB:
                 return _answer_json(400, {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"})
         table[item["machine_id"]["S"]] = item
         return _answer_json(200, {})
+
+    def _put_batch(self, order: Mapping[str, Any]) -> Response:
+        for name, requests in order["RequestItems"].items():
+            table = self._tables.setdefault(name, {})
+            for request in requests:
+                item = request["PutRequest"]["Item"]
+                table[item["machine_id"]["S"]] = item
+        return _answer_json(200, {"UnprocessedItems": {}})
 
 
 def _answer_json(status: int, document: object) -> Response:

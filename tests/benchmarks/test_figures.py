@@ -36,7 +36,7 @@ def test_page_keeps_every_figure_and_lists_those_that_fall_short(tmp_path: Path)
     good, bad = Figure("near", at_least(1), 2.0, "x", 3, "how"), Figure("far", at_least(1234), 0.5, "x", 3)
     write_report(page, [good, bad], LIMITS, lines=5, commit="abc")
     text = page.read_text()
-    assert "| near | ≥ 1.00 x | 2.00 x | OK | 3 | how |" in text
+    assert "| near | ≥ 1 x | 2.00 x | OK | 3 | how |" in text
     assert "| far | ≥ 1,234 x | 0.50 x | SHORT | 3 |  |" in text
     assert "\n- far\n" in text
     assert "- near\n" not in text
