@@ -66,7 +66,7 @@ cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 	@$(BIN)/python scripts/cost.py
 
 bench: for-bench $(COMPILED)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
+	env $$(PYTHONPATH=constructs $(BIN)/python -m processing.allocator) $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
 check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports, docstrings, English and spelling
 	$(BIN)/ruff check .

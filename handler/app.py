@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -16,8 +16,10 @@ from handler.observability import emit_metrics, logger
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Plan, make_plan
 from handler.settings import Settings
-from handler.stores.dynamodb import DynamoDB
 from handler.stores.online import OnlineResult, to_items, write_items
+
+if TYPE_CHECKING:
+    from handler.stores.dynamodb import DynamoDB
 
 
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -89,6 +91,8 @@ def open_lake(location: str, endpoint: str | None, region: str | None) -> Lake:
 
 
 @cache
-def connect_dynamodb(endpoint: str | None, region: str | None) -> DynamoDB:
-    """Make the table's client, once a process; botocore is imported only when there is something to write."""
+def connect_dynamodb(endpoint: str | None, region: str | None) -> "DynamoDB":
+    """Make the table's client, once a process; AWS's libraries are imported only when there is something to write."""
+    from handler.stores.dynamodb import DynamoDB  # noqa: PLC0415 - awscrt takes 26 ms to import
+
     return DynamoDB(find_table_endpoint(endpoint, region))

@@ -1,4 +1,7 @@
-"""The function's memory allocators, set by its environment: both read it once, when the process starts."""
+"""The function's memory allocators, set by its environment: both read it once, when the process starts.
+
+``python -m processing.allocator`` prints the variables, for processes that are to run as the function does.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,3 +18,6 @@ Else each thread that parses has an arena of its own, and one live byte at its e
 Polars brings, returns memory after a second: pages that are used again at once need not be cleared. Figures:
 docs/adr/0020.
 """
+
+if __name__ == "__main__":
+    print(*(f"{name}={value}" for name, value in ALLOCATOR.items()))

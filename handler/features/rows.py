@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from handler.definitions.schema import STATISTICS, empty_frame, row_schema
+from handler.definitions.schema import HOUR_SCHEMA, STATISTICS, empty_frame, row_schema
 from handler.definitions.spec import PRESENCE, ZONE_WINDOW, FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, floor_to
 from handler.features.statistics import WINDOW_KEYS, compute_statistics, find_zone
@@ -44,13 +44,16 @@ def compute_features(
         ``event_timestamp`` and machine.
     """
     parts = split_series(tiles.lazy(), spec)
-    given = pl.concat([roll_up_parts(parts), *([] if hours is None else [hours.lazy()])])
-    given_hours = given.rename({"hour_start": "start"}).select(PART_COLUMNS).collect()
-    if given_hours.is_empty() or not instants:
+    if hours is None:
+        hours = empty_frame(HOUR_SCHEMA)
+    if not tiles.is_empty():
+        hours = pl.concat([hours, roll_up_parts(parts).collect()])
+    if hours.is_empty() or not instants:
         return empty_frame(row_schema(spec))
-    machines = pl.Enum(given_hours.get_column("machine_id").unique().sort())
+    machines = pl.Enum(hours.get_column("machine_id").unique().sort())
     keys = pl.col("machine_id").cast(machines), pl.col("series").cast(pl.Enum(list_series(spec)))  # faster to group by
-    whole, parts = given_hours.lazy().with_columns(keys), parts.with_columns(keys)
+    whole = hours.lazy().rename({"hour_start": "start"}).select(PART_COLUMNS).with_columns(keys)
+    parts = parts.with_columns(keys)
     lengths = _list_lengths(spec)
     windows = [
         merge_windows(_replace_split_hours(whole, parts, instant, spec), instant, lengths).with_columns(

@@ -54,6 +54,8 @@ class ParsedBatch:
         The number of lines; blank ones do not count.
     unknown_fields : int
         The number of numeric fields that the spec does not know.
+    is_ordered : bool
+        Whether each machine's values of a reading come with ever later event times: then no line is there twice.
     """
 
     readings: pl.DataFrame
@@ -62,6 +64,7 @@ class ParsedBatch:
     objects: int
     lines: int
     unknown_fields: int
+    is_ordered: bool
 
 
 def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
@@ -96,6 +99,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
         objects=len(rest.keys),
         lines=decoded.lines.height + rest.lines,
         unknown_fields=decoded.unknown_fields + rest.unknown_fields,
+        is_ordered=decoded.is_ordered and all(frame.is_empty() for frame in rest.readings),
     )
 
 

@@ -79,20 +79,13 @@ static bool add_unknown(const Decoder *d, UnknownFields *unknown, Text name)
     return true;
 }
 
-static void forget_unknown(UnknownFields *unknown)
-{
-    if (unknown->count > 0)
-        memset(unknown->slots, 0, sizeof unknown->slots);
-    unknown->count = 0;
-}
-
 static bool take_reading(const Decoder *d, Cursor *c, const Field *field, Line *line)
 {
     double *value = &d->readings[field->kind * d->row_capacity + d->row_count];
     Number number;
     if (*value == *value) /* it is no NaN any more: the line had one before */
         return false;
-    if (take_word(c, "null", 4))
+    if (take_word(c, "null"))
         return true;
     line->readings++;
     return take_number(c, &number) && to_double(&number, value) && *value >= field->lowest && *value <= field->highest;
@@ -121,7 +114,7 @@ static bool take_value(const Decoder *d, Cursor *c, const Field *field, Line *li
     case FAILURE_CODE:
         is_again = line->has_code;
         line->has_code = true;
-        return !is_again && take_word(c, "null", 4);
+        return !is_again && take_word(c, "null");
     default:
         return take_reading(d, c, field, line);
     }
@@ -199,7 +192,8 @@ static bool take_line(const Decoder *d, Cursor *c, Line *line, Earlier *earlier)
         }
     }
     begin_line(d, c, start, line);
-    forget_unknown(&earlier->unknown);
+    memset(earlier->unknown.slots, 0, sizeof earlier->unknown.slots);
+    earlier->unknown.count = 0;
     if (!take_members(d, c, line, earlier) || !is_certain(d, c, start, line))
         return false;
     if (earlier->draft.count <= MOST_MEMBERS) {
@@ -242,10 +236,25 @@ static int32_t number_machine(Decoder *d, Text id, int32_t last)
     if (*slot == 0) {
         int64_t start = d->machine_count == 0 ? 0 : d->name_ends[d->machine_count - 1];
         memcpy(d->names + start, id.start, (size_t)id.length);
+        for (int64_t i = 0; i < d->reading_count; i++)
+            d->last_times[i * d->machine_capacity + d->machine_count] = INT64_MIN;
         d->name_ends[d->machine_count++] = start + id.length;
         *slot = (int32_t)d->machine_count;
     }
     return *slot - 1;
+}
+
+/* Note the times of a line's readings. Lines that are ordered hold no line twice, and no two values at a time. */
+static void note_times(Decoder *d, int32_t machine, int64_t time)
+{
+    for (int64_t i = 0; i < d->reading_count; i++) {
+        double value = d->readings[i * d->row_capacity + d->row_count];
+        int64_t *last = &d->last_times[i * d->machine_capacity + machine];
+        if (value != value) /* NaN: the line has no such reading */
+            continue;
+        d->is_ordered &= time > *last;
+        *last = time;
+    }
 }
 
 static bool has_room(const Decoder *d)
@@ -269,6 +278,7 @@ bool decode_lines(Decoder *d)
             continue;
         if (take_line(d, &c, &line, &earlier)) {
             earlier.machine = number_machine(d, line.machine_id, earlier.machine);
+            note_times(d, earlier.machine, line.time);
             d->machines[d->row_count] = earlier.machine;
             d->times[d->row_count++] = line.time;
             d->unknown_count += line.unknown_numbers;

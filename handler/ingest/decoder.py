@@ -67,10 +67,13 @@ class DecodedReadings:
         UTC), and a Float64 column a reading. A reading that is absent is NaN. The rows are in the order of the lines.
     unknown_fields
         How many numeric fields these lines have that the spec does not know.
+    is_ordered
+        Whether each machine's values of a reading come with ever later event times: then no line is there twice.
     """
 
     lines: pl.DataFrame
     unknown_fields: int
+    is_ordered: bool
 
 
 def decode_readings(
@@ -104,7 +107,7 @@ def decode_readings(
     fallback.flush()
     if decoding is None:
         schema = {"machine_id": pl.String(), "event_time": INSTANT, **dict.fromkeys(spec.reading_names, pl.Float64())}
-        return DecodedReadings(empty_frame(schema), unknown_fields=0)
+        return DecodedReadings(empty_frame(schema), unknown_fields=0, is_ordered=True)
     return decoding.finish()
 
 
@@ -148,6 +151,7 @@ class _Decoding:
         self._state.latest = (latest - datetime.fromtimestamp(0, UTC)) // MICROSECOND
         self._state.key_low, self._state.key_high = _HASH_KEY
         self._state.reading_count = len(self._names)
+        self._state.is_ordered = 1
         self._describe_fields(spec)
         self._hold("fallback", library.make_array("fallback", _MAX_FALLBACK_LINES))
         self._state.fallback_capacity = _MAX_FALLBACK_LINES
@@ -177,7 +181,7 @@ class _Decoding:
             "event_time": pl.Series(self._arrays["times"][:rows]).cast(INSTANT),
             **{name: pl.Series(row[:rows]) for name, row in zip(self._names, self._arrays["readings"], strict=True)},
         }
-        return DecodedReadings(pl.DataFrame(columns), self._state.unknown_count)
+        return DecodedReadings(pl.DataFrame(columns), self._state.unknown_count, bool(self._state.is_ordered))
 
     def _give_machines(self) -> pl.Series:
         ends = self._arrays["name_ends"][: self._state.machine_count].tolist()
@@ -225,6 +229,7 @@ class _Decoding:
         name_bytes = int(self._arrays["name_ends"][machines - 1]) if machines else 0
         self._grow("names", name_bytes, _MAX_NAME_BYTES * capacity)
         self._grow("name_ends", machines, capacity)
+        self._grow("last_times", machines, len(self._names), capacity)
         self._hold("slots", self._library.make_array("slots", 2 * capacity))
         self._arrays["slots"].fill(0)
         self._state.machine_capacity, self._state.slot_mask = capacity, 2 * capacity - 1

@@ -175,11 +175,11 @@ static bool skip_value(Cursor *c, int depth, bool *is_number)
     case '[':
         return skip_container(c, depth, '[', ']');
     case 't':
-        return take_word(c, "true", 4);
+        return take_word(c, "true");
     case 'f':
-        return take_word(c, "false", 5);
+        return take_word(c, "false");
     case 'n':
-        return take_word(c, "null", 4);
+        return take_word(c, "null");
     default:
         *is_number = true;
         return take_number(c, &number);

@@ -39,9 +39,11 @@
     MEMBER(double *, readings) /* row_capacity for the first reading, then for the next; NaN is no reading */          \
     MEMBER(int64_t, row_count)                                                                                         \
     MEMBER(int64_t, row_capacity)                                                                                      \
+    MEMBER(int64_t, is_ordered) /* 1 as long as each machine's values of a reading come with ever later times, or 0 */ \
     MEMBER(int64_t, unknown_count) /* numeric fields of these rows that the spec does not know */                      \
     MEMBER(uint8_t *, names) /* 256 a machine: the machines' names, without gaps */                                    \
     MEMBER(int64_t *, name_ends) /* machine_capacity: where each name ends in names */                                 \
+    MEMBER(int64_t *, last_times) /* machine_capacity for the first reading, then for the next: of its last values */  \
     MEMBER(int64_t, machine_count)                                                                                     \
     MEMBER(int64_t, machine_capacity)                                                                                  \
     MEMBER(int32_t *, slots) /* slot_mask + 1: a machine's number and one; 0 is a free slot */                         \

@@ -25,8 +25,8 @@ _MEMBERS: Final = {
     "Field": "name name_length kind lowest highest",
     "FallbackLine": "offset length number",
     "Decoder": "text text_length offset line_number fields field_count reading_count latest key_low key_high machines "
-    "times readings row_count row_capacity unknown_count names name_ends machine_count machine_capacity slots "
-    "slot_mask fallback fallback_count fallback_capacity",
+    "times readings row_count row_capacity is_ordered unknown_count names name_ends last_times machine_count "
+    "machine_capacity slots slot_mask fallback fallback_count fallback_capacity",
 }
 """The members that ``decoder.py`` fills and reads, in any order."""
 

@@ -25,17 +25,13 @@ static uint64_t load_word(const uint8_t *at)
     return word;
 }
 
-/* Compare as memcmp does, whose call costs more than this; the last word overlaps the one before. */
+/* Compare as memcmp does, whose call costs more for longer texts; the last word overlaps the one before. */
 static bool has_bytes(const uint8_t *at, Text expected)
 {
     const uint8_t *bytes = expected.start;
     int64_t length = expected.length;
-    if (length < 8) {
-        for (int64_t i = 0; i < length; i++)
-            if (at[i] != bytes[i])
-                return false;
-        return true;
-    }
+    if (length < 8)
+        return memcmp(at, bytes, (size_t)length) == 0;
     for (int64_t i = 0; i < length - 8; i += 8)
         if (load_word(at + i) != load_word(bytes + i))
             return false;
@@ -68,13 +64,9 @@ static bool take_bytes(Cursor *c, Text expected)
     return true;
 }
 
-/* Take a mark with the blanks around it; mostly there are no blanks. */
+/* Take a mark with the blanks around it. */
 static bool take_mark(Cursor *c, uint8_t mark)
 {
-    if (c->end - c->at > 1 && c->at[0] == mark && c->at[1] > ' ') {
-        c->at++;
-        return true;
-    }
     skip_blanks(c);
     if (!take(c, mark))
         return false;
@@ -82,12 +74,9 @@ static bool take_mark(Cursor *c, uint8_t mark)
     return true;
 }
 
-static bool take_word(Cursor *c, const char *word, int64_t length)
+static bool take_word(Cursor *c, const char *word)
 {
-    if (c->end - c->at < length || memcmp(c->at, word, (size_t)length) != 0)
-        return false;
-    c->at += length;
-    return true;
+    return take_bytes(c, (Text){(const uint8_t *)word, (int64_t)strlen(word)});
 }
 
 /* Unicode 16, table 3-7: well-formed UTF-8. */

@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import polars as pl
 
 from handler.definitions.errors import OnlineStoreError
 from handler.definitions.timestamps import format_instant
-from handler.stores.dynamodb import NO_CREDENTIALS, DynamoDB, RequestError
+from handler.stores.responses import NO_CREDENTIALS, RequestError
+
+if TYPE_CHECKING:
+    from handler.stores.dynamodb import DynamoDB
 
 KEY: Final = "machine_id"
 RETENTION: Final = timedelta(days=7)
@@ -129,7 +132,7 @@ def _to_number(value: float) -> str:
     return repr(math.copysign(min(abs(value), _LARGEST), value))
 
 
-def write_items(client: DynamoDB, table: str, items: Iterable[Item], *, only_newer: bool = False) -> OnlineResult:
+def write_items(client: "DynamoDB", table: str, items: Iterable[Item], *, only_newer: bool = False) -> OnlineResult:
     """Put items, many at a time, each only where the table has no newer one.
 
     Parameters

@@ -5,12 +5,12 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import TILE_SCHEMA, empty_frame
+from handler.definitions.schema import TILE_KEYS, TILE_SCHEMA, empty_frame
 from handler.definitions.timestamps import INSTANT, MICROSECOND, TILE
 from handler.ingest.duplicates import UniqueLines
 from handler.tiles.merge import divide
 
-_KEYS: Final = ("machine_id", "tile_start")
+_OF_POSITIONS: Final = ("x_centre", "x_m2", "x_m3", "x_m4", "cross")
 _TILE_WIDTH: Final = TILE // MICROSECOND
 _SMALL_SPREAD: Final = 1e-60
 _SMALL_SHARE: Final = 1e-5
@@ -50,19 +50,13 @@ def build_tiles(unique: UniqueLines, readings: Sequence[str]) -> pl.DataFrame:
     lines, has_ties = unique
     if lines.is_empty():
         return empty_frame(TILE_SCHEMA)
-    tiles = [_summarize_reading(lines.lazy(), reading, has_ties=has_ties) for reading in readings]
-    return pl.concat(tiles).select(pl.col("machine_id").cast(pl.String), *list(TILE_SCHEMA)[1:])
-
-
-def _summarize_reading(lines: pl.LazyFrame, reading: str, *, has_ties: bool) -> pl.DataFrame:
-    samples = _take_samples(lines, reading)
-    tiles = _summarize(samples, has_ties=has_ties)
-    spread = pl.col("x_max") - pl.col("x_min")
-    peak = pl.max_horizontal(pl.col("x_min", "x_max").abs())
-    small = tiles.filter((spread > 0) & ((spread < _SMALL_SPREAD) | (spread < _SMALL_SHARE * peak)))
+    samples = {reading: _take_samples(lines.lazy(), reading) for reading in readings}
+    tiles = _collect_tiles([_summarize(part, reading, has_ties=has_ties) for reading, part in samples.items()])
+    small = tiles.filter(_has_small_spread())
     if not small.is_empty():
-        tiles = tiles.update(_summarize_positions(samples, small), on=_KEYS)
-    return tiles.with_columns(reading=pl.lit(reading))
+        moved = [_summarize(_take_positions(part, small, reading), reading) for reading, part in samples.items()]
+        tiles = tiles.update(_collect_tiles(moved).select(*TILE_KEYS, *_OF_POSITIONS), on=TILE_KEYS)
+    return tiles
 
 
 def _take_samples(lines: pl.LazyFrame, reading: str) -> pl.LazyFrame:
@@ -76,17 +70,15 @@ def _take_samples(lines: pl.LazyFrame, reading: str) -> pl.LazyFrame:
     )
 
 
-def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
-    """Compute each tile's moments, its keys before them."""
-    value, time, n = pl.col("value"), pl.col("time"), pl.col("n")
-    spread, time_span = pl.col("x_max") - pl.col("x_min"), pl.col("y_max") - pl.col("y_min")
-    variance = pl.col("variance")  # of positions
+def _summarize(samples: pl.LazyFrame, reading: str, *, has_ties: bool = False) -> pl.LazyFrame:
+    """Aggregate the samples of a reading by tile."""
+    value, time = pl.col("value"), pl.col("time")
     if has_ties:
         first, last = value.filter(time == time.min()).max(), value.filter(time == time.max()).max()
     else:
         first, last = value.min_by(time), value.max_by(time)  # the same, in half the time
     return (
-        samples.group_by(_KEYS)
+        samples.group_by("machine_id", "tile_start")
         .agg(
             n=pl.len().cast(pl.Int64),
             first=first,
@@ -103,10 +95,20 @@ def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
             time_variance=time.var(ddof=0),
             covariance=pl.cov(value, time, ddof=0),
         )
+        .with_columns(reading=pl.lit(reading))
+    )
+
+
+def _collect_tiles(summaries: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """Compute the tiles of all readings in one query, and their moments of positions from those of values."""
+    n, variance = pl.col("n"), pl.col("variance")  # of positions
+    spread, time_span = pl.col("x_max") - pl.col("x_min"), pl.col("y_max") - pl.col("y_min")
+    return (
+        pl.concat(summaries)
         .with_columns(divide(divide(variance, spread), spread))
         .select(
-            *_KEYS,
-            *("n", "first", "last", "x_min", "x_max"),
+            pl.col("machine_id").cast(pl.String),
+            *("reading", "tile_start", "n", "first", "last", "x_min", "x_max"),
             x_centre=divide(pl.col("mean") - pl.col("x_min"), spread),
             x_m2=n * variance,
             x_m3=pl.when(spread > 0).then(n * pl.col("skew") * variance * variance.sqrt()).otherwise(0.0),
@@ -121,9 +123,16 @@ def _summarize(samples: pl.LazyFrame, *, has_ties: bool) -> pl.DataFrame:
     )
 
 
-def _summarize_positions(samples: pl.LazyFrame, tiles: pl.DataFrame) -> pl.DataFrame:
-    """Compute the moments of some tiles from positions, which have a spread of 1 however small that of the values."""
-    ends = tiles.lazy().select(*_KEYS, "x_min", "x_max")
+def _has_small_spread() -> pl.Expr:
+    """Tell whether the moments of a tile's values lose digits, so that they are to be computed from positions."""
+    spread = pl.col("x_max") - pl.col("x_min")
+    peak = pl.max_horizontal(pl.col("x_min", "x_max").abs())
+    return (spread > 0) & ((spread < _SMALL_SPREAD) | (spread < _SMALL_SHARE * peak))
+
+
+def _take_positions(samples: pl.LazyFrame, tiles: pl.DataFrame, reading: str) -> pl.LazyFrame:
+    """Take the samples of some tiles with positions for values: their spread is 1, however small that of the values."""
+    keys = ["machine_id", "tile_start"]
+    ends = tiles.lazy().filter(pl.col("reading") == reading).select(*keys, "x_min", "x_max")
     position = divide(pl.col("value") - pl.col("x_min"), pl.col("x_max") - pl.col("x_min"))
-    moved = samples.join(ends, on=_KEYS).with_columns(value=position)
-    return _summarize(moved, has_ties=False).select(*_KEYS, "x_centre", "x_m2", "x_m3", "x_m4", "cross")
+    return samples.with_columns(pl.col("machine_id").cast(pl.String)).join(ends, on=keys).with_columns(value=position)

@@ -144,7 +144,7 @@ def _list_jobs(
 
 def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> _SummarizedBatch:
     batch = parse_batch(read(), spec, partition)
-    unique = drop_repeated(batch.readings)
+    unique = UniqueLines(batch.readings, has_ties=False) if batch.is_ordered else drop_repeated(batch.readings)
     return _SummarizedBatch(batch, unique, build_tiles(unique, spec.reading_names))
 
 
@@ -228,4 +228,5 @@ def _count_lateness(lines: pl.DataFrame, partition: datetime) -> dict[int, int]:
     """Count lines by lateness in hours: start of the arrival partition less start of the event time's hour."""
     since = (pl.col("event_time") - pl.lit(partition, dtype=INSTANT)).to_physical()
     lateness = (-(since // (HOUR // MICROSECOND))).clip(upper_bound=MAX_HOURS + 1)
-    return dict(lines.select(lateness.value_counts().struct.unnest()).iter_rows())
+    runs = lines.select(lateness.rle().struct.unnest())  # few: files hold the lines of an hour or two
+    return dict(runs.group_by("value").agg(pl.sum("len")).iter_rows())

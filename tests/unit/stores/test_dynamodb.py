@@ -19,7 +19,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from handler.aws import Endpoint
-from handler.stores.dynamodb import IN_FLIGHT, DynamoDB, Patience, RequestError
+from handler.stores.dynamodb import IN_FLIGHT, DynamoDB, Patience
+from handler.stores.responses import RequestError
 from tests.table_server import HANG_UP, OK, SOON, Key, Reply, Table, refuse, serving
 
 
