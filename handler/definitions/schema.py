@@ -59,6 +59,9 @@ HOUR_SCHEMA: Final[Schema] = {
 """Columns of an hour: of a reading as those of a tile, y in microseconds since ``hour_start``; of a pair, x and y are
 the tile means of the two readings."""
 
+HOUR_FILE_SCHEMA: Final[Schema] = {**HOUR_SCHEMA, "partition": INSTANT}
+"""Columns of an hour file: ``partition`` is the start of the hour of arrival, so that many files are read as one."""
+
 STATISTICS: Final[Schema] = {
     "count": pl.Int64(),
     **dict.fromkeys(

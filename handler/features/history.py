@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from handler.definitions.layout import hours_key, tiles_key
-from handler.definitions.schema import HOUR_SCHEMA, TILE_SCHEMA, Schema, empty_frame
+from handler.definitions.schema import HOUR_FILE_SCHEMA, HOUR_SCHEMA, TILE_SCHEMA, Schema, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, floor_to
 from handler.features.rows import find_split_hours
@@ -29,7 +29,7 @@ _GROUP_BYTES: Final = 8 * 2**20
 
 _MACHINE_HOUR: Final = ("machine_id", "hour_start")
 _ORIGIN: Final[Schema] = {"hour_start": INSTANT, "partition": INSTANT}
-"""Which hour of event time a row belongs to, and the partition it was found in."""
+"""Which hour of event time a row belongs to, and its partition: the start of the hour of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,16 @@ class History:
         self._tile_files.update((partition, data) for partition, data in read if data is not None)
 
     def _load_group(self, machines: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
-        hours = self._scan(self._hour_files, HOUR_SCHEMA, machines)
+        hours = self._load_hours(machines)
         without = {p: data for p, data in self._tile_files.items() if p not in self._hour_files}
-        places = self._scan(without, TILE_SCHEMA, machines).select(*_MACHINE_HOUR, "partition")
+        places = self._load_tiles(without, machines).select(*_MACHINE_HOUR, "partition")
         needed = self._find_needed(hours, places)
         if needed.is_empty():
             return empty_frame(TILE_SCHEMA), hours.select(*HOUR_SCHEMA)
         partitions = needed.get_column("partition").unique()
         self._read_tile_files(partitions)
         files = {p: self._tile_files[p] for p in partitions if p in self._tile_files}
-        tiles = self._scan(files, TILE_SCHEMA, machines).join(needed, on=_MACHINE_HOUR, how="semi")
+        tiles = self._load_tiles(files, machines).join(needed, on=_MACHINE_HOUR, how="semi")
         hours = hours.join(needed, on=_MACHINE_HOUR, how="anti")
         return merge_tiles(tiles.select(*TILE_SCHEMA)), hours.select(*HOUR_SCHEMA)
 
@@ -109,20 +109,30 @@ class History:
         is_needed = (pl.col("partition").n_unique() > 1) | ~pl.col("has_hours").all()
         return pl.concat([found, without]).filter(is_needed.over(_MACHINE_HOUR) | is_split)
 
-    def _scan(self, files: Mapping[datetime, bytes], schema: Schema, machines: pl.Expr) -> pl.DataFrame:
-        """Load the rows of some machines, with their origin, less those that no window sees or that are too late."""
-        hour = pl.col("hour_start" if "hour_start" in schema else "tile_start").dt.truncate(HOUR)
-        start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
-        is_seen = pl.col("hour_start").is_between(start, end, closed="left")
-        is_in_time = pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
+    def _load_hours(self, machines: pl.Expr) -> pl.DataFrame:
+        """Load the hours of some machines, with their partition, that a window sees and that are not too late."""
+        if not self._hour_files:
+            return empty_frame(HOUR_FILE_SCHEMA)
+        files = [data for _, data in sorted(self._hour_files.items())]
+        return pl.scan_parquet(files).filter(machines, *self._find_seen()).collect()
+
+    def _load_tiles(self, files: Mapping[datetime, bytes], machines: pl.Expr) -> pl.DataFrame:
+        """Load the tiles of some machines, with their origin, that a window sees and that are not too late."""
+        hour = pl.col("tile_start").dt.truncate(HOUR)
         scans = [
             pl.scan_parquet(data)
             .filter(machines)
             .with_columns(hour_start=hour, partition=pl.lit(partition, dtype=INSTANT))
-            .filter(is_seen & is_in_time)
+            .filter(*self._find_seen())
             for partition, data in sorted(files.items())
         ]
-        return pl.concat([empty_frame({**schema, **_ORIGIN}), *pl.collect_all(scans)])
+        return pl.concat([empty_frame({**TILE_SCHEMA, **_ORIGIN}), *pl.collect_all(scans)])
+
+    def _find_seen(self) -> Iterator[pl.Expr]:
+        """Tell which rows lie in a window of an instant, and arrived early enough."""
+        start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
+        yield pl.col("hour_start").is_between(start, end, closed="left")
+        yield pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
 
 
 def _divide_machines(files: Sequence[bytes]) -> Iterator[pl.Expr]:

@@ -14,7 +14,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.tiles.merge import merge_moments
 
-HOURS_FORMAT: Final = 3
+HOURS_FORMAT: Final = 4
 """Counted up whenever equal tiles would give other hours; those of another format are not read."""
 
 PART_COLUMNS: Final = ("machine_id", "series", "start", "tiles", *MOMENTS)

@@ -197,7 +197,7 @@ class _PartitionBuilder:
         tiles = merge_tiles(pl.concat(self.tiles))
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
             tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
-            hours = roll_up_hours(tiles, self.spec)
+            hours = roll_up_hours(tiles, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT))
             hour_file = encode_parquet(hours, describe_hours(self.spec), compression="lz4")
         failures, rejected = pl.concat(self.failures), pl.concat(self.rejected)
         first_failures = failures.unique(_FAILURE_KEYS, keep="first")
