@@ -30,7 +30,7 @@ def _explain(error: BaseException) -> str:
     for code, advice in (
         ("NoSuchBucket", "the bucket does not exist; check DATA_LAKE_BUCKET"),
         ("AccessDenied", "access is denied; check the role's permissions"),
-        ("error sending request", "the store does not answer; check the network and AWS_ENDPOINT_URL"),
+        ("error sending request", "the store does not answer; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE"),
     ):
         if code in message:
             return f"{advice} ({message[:300]})"

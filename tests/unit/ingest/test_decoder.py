@@ -1,11 +1,12 @@
 """Compiled code decodes lines as they are one by one, leaves what is not certain, and reads nothing else."""
 
 import ctypes
+import math
 import mmap
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SPEC = feature_spec(temperature_celsius=(-1e9, 1e30), vibration_rms=(-1e9, 1e30)
 TIME = "2025-10-15T00:01:00Z"
 GOOD = '{"machine_id":"P1","timestamp_utc":"' + TIME + '","vibration_rms":1.5,"mqtt_topic":"a/b"}'
 ROOT = Path(__file__).parents[3]
+BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
 ALWAYS = T0 + timedelta(days=365 * 7000)
 
 
@@ -50,6 +52,19 @@ def sorted_readings(batch: ParsedBatch) -> pl.DataFrame:
     return frame.sort(frame.columns)
 
 
+def are_ordered(lines: pl.DataFrame) -> bool:
+    """Tell in plain code whether each machine's values of a reading come with ever later event times."""
+    last: dict[tuple[str, str], datetime] = {}
+    for row in lines.iter_rows(named=True):
+        for reading in SPEC.reading_names:
+            if not math.isnan(row[reading]):
+                series = row["machine_id"], reading
+                if row["event_time"] <= last.get(series, BEFORE_ALL):
+                    return False
+                last[series] = row["event_time"]
+    return True
+
+
 def agree(*lines: bytes) -> list[int]:
     """Check that compiled and plain code make the same of some lines; return the indexes of those that were left."""
     contents = [RawContent("raw/a.jsonl", b"\n".join(lines))]
@@ -62,6 +77,7 @@ def agree(*lines: bytes) -> list[int]:
     assert [raw.raw for raw in left] == [lines[raw.number - 1] for raw in left]
     blank = sum(not raw.strip(b" \t\r") for raw in lines)
     assert len(decoded.lines) + len(left) + blank == len(lines)
+    assert decoded.is_ordered == are_ordered(decoded.lines)
     return [raw.number - 1 for raw in left]
 
 
@@ -276,6 +292,38 @@ def test_batch_of_many_objects_keeps_its_lines_apart(monkeypatch: pytest.MonkeyP
         assert_frame_equal(parsed.failures, expected.failures)
         assert_frame_equal(parsed.rejected, expected.rejected)
         assert parsed.rejected.height == 25
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_ordered"),
+    [
+        ([], True),
+        ([line("P1", at(1), temperature=1.0), line("P1", at(2), temperature=1.0)], True),
+        ([line("P1", at(2), temperature=1.0), line("P2", at(1), temperature=1.0)], True),
+        ([line("P1", at(2), temperature=1.0), line("P1", at(1), vibration=1.0)], True),
+        ([line("P1", at(1), temperature=1.0), line("P1", at(1), temperature=1.0)], False),
+        ([line("P1", at(1), temperature=1.0), line("P1", at(1), temperature=2.0)], False),
+        ([line("P1", at(2), temperature=1.0), line("P1", at(1), temperature=1.0)], False),
+        ([line("P1", at(1), temperature=1.0, vibration=1.0), line("P1", at(1), vibration=1.0)], False),
+        (
+            [line("P1", at(1), temperature=1.0), line("P1", at(2), temperature="x"), line("P1", at(2), vibration=1)],
+            True,
+        ),
+    ],
+)
+def test_lines_are_ordered_where_each_reading_of_a_machine_comes_later_than_its_last(
+    lines: list[bytes], is_ordered: bool
+) -> None:
+    assert decode(*lines)[0].is_ordered is is_ordered
+    apart = [RawContent(f"raw/{number}.jsonl", raw) for number, raw in enumerate(lines)]
+    assert parse_batch(apart, SPEC, T0 + timedelta(days=1)).is_ordered is is_ordered
+
+
+def test_lines_of_which_one_is_decoded_apart_are_not_taken_for_ordered() -> None:
+    escaped = line("P1", at(1), temperature=1.0).replace(b"P1", b"\\u0050" + b"1")
+    batch = parse_batch([RawContent("raw/a.jsonl", escaped + b"\n" + line("P1", at(1), temperature=1.0))], SPEC, T0)
+    assert batch.readings.height == 2
+    assert not batch.is_ordered
 
 
 def test_machines_are_told_apart_however_many_there_are() -> None:

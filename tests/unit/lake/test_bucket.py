@@ -1,12 +1,15 @@
-"""The bucket is reached as the environment says: through a proxy."""
+"""The bucket is reached as the environment says: through a proxy, and by certificates that it trusts."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from handler.definitions.errors import LakeError
 from handler.lake.lake import Lake
 
 EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -31,10 +34,14 @@ class _Bucket(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[tuple[int, list[str]]]:
+def serving(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
     asked: list[str] = []
     handler = type("Bucket", (_Bucket,), {"asked": asked})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -51,3 +58,16 @@ def test_proxy_is_asked_for_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not Lake.open("lake").has_raw_objects()
     assert asked
     assert all(path.startswith("http://far-away.invalid/lake?") for path in asked)
+
+
+def test_bucket_is_trusted_by_the_bundle_of_certificates_and_by_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path
+) -> None:
+    with serving(certificate) as (port, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://localhost:{port}")
+        with pytest.raises(LakeError, match="AWS_CA_BUNDLE"):
+            Lake.open("lake", max_retries=0).has_raw_objects()
+        assert asked == []
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        assert not Lake.open("lake").has_raw_objects()
+    assert asked

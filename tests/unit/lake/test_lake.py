@@ -138,7 +138,9 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
     endpoint = "http://127.0.0.1:9"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     lake = Lake.open("lake", endpoint=endpoint, region="us-east-1", max_retries=0)
-    with pytest.raises(LakeError, match="the store does not answer; check the network and AWS_ENDPOINT_URL"):
+    with pytest.raises(
+        LakeError, match="the store does not answer; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE"
+    ):
         lake.list_partitions([at(9)])
     with pytest.raises(LakeError, match=r"^lake: could not read raw/x"):
         [list(read()) for read in lake.split_batches(Listing((RawObject("raw/x", 1),)))]
