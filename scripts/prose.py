@@ -1,7 +1,8 @@
 """Find sentences that break the project's rules of English: ``make check`` fails on them.
 
-A sentence of a docstring or a comment has at most 25 words, and avoids the phrases listed here. Code, examples,
-tables, headings and the names of parameters are no sentences. A quoted name counts as one word.
+A sentence of a docstring, a comment or a page of the docs has at most 25 words, and avoids the phrases listed here.
+Code, examples, tables, headings and the names of parameters are no sentences. A quoted name counts as one word. Records
+of decisions (``docs/adr``) list alternatives, each with its reason in parentheses, and are not checked.
 """
 
 import argparse
@@ -9,13 +10,14 @@ import ast
 import re
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = ("handler", "machine_features", "local", "layer_build", "constructs", "scripts")
+PLACES: Final = ("handler", "machine_features", "local", "layer_build", "constructs", "scripts", "README.md", "docs")
+UNCHECKED: Final = "adr"
 MOST_WORDS: Final = 25
 PHRASES: Final = {
     "what is": r"\bwhat is\b",
@@ -34,6 +36,7 @@ _SECTIONS_OF_NAMES: Final = ("Parameters", "Attributes", "Returns", "Yields", "R
 _FOR_TOOLS: Final = re.compile(
     r"#\s*(?:type: ignore\S*|fmt: \w+|!.*|(?:ruff: )?noqa(?:: [A-Z]+\d+(?:, [A-Z]+\d+)*)?)(?: - )?"
 )
+_LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _C_COMMENT: Final = re.compile(r"/\*(.*?)\*/|//([^\n]*)", re.DOTALL)
 
 Line = tuple[int, str]
@@ -220,8 +223,30 @@ def read_c(path: Path) -> Iterator[list[Line]]:
         yield [(first + i, line.strip().removeprefix("*").strip()) for i, line in enumerate(text.splitlines())]
 
 
+def read_markdown(path: Path) -> Iterator[list[Line]]:
+    """Read a page without its code, headings and tables; of a link its text is kept.
+
+    Parameters
+    ----------
+    path
+        The page.
+
+    Yields
+    ------
+    list of tuple of int and str
+        All lines with their numbers; those that are no prose are empty.
+    """
+    lines, is_code = [], False
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        is_fence = line.lstrip().startswith("```")
+        is_code ^= is_fence
+        is_prose = not is_code and not is_fence and not line.startswith(("#", "|", "<!--"))
+        lines.append((number, _LINK.sub(r"\1", line) if is_prose else ""))
+    yield lines
+
+
 def check_files(paths: Iterable[Path], root: Path = ROOT) -> list[Finding]:
-    """Check every Python and C file.
+    """Check every Python and C file, and every page in Markdown.
 
     Parameters
     ----------
@@ -238,17 +263,25 @@ def check_files(paths: Iterable[Path], root: Path = ROOT) -> list[Finding]:
     findings = []
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".c", ".h"):
-                read = read_python if file.suffix == ".py" else read_c
-                name = file.relative_to(root).as_posix()
+            read = _READERS.get(file.suffix)
+            name = file.relative_to(root).as_posix()
+            if read is not None and UNCHECKED not in file.parts:
                 findings += [finding for lines in read(file) for finding in check_text(lines, name)]
     return sorted(findings)
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[list[Line]]]]] = {
+    ".py": read_python,
+    ".c": read_c,
+    ".h": read_c,
+    ".md": read_markdown,
+}
 
 
 def main() -> int:
     """Run the command line; return 1 where a sentence breaks a rule."""
     parser = argparse.ArgumentParser(prog="prose", description=__doc__)
-    parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / name for name in FOLDERS])
+    parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / name for name in PLACES])
     findings = check_files(path.resolve() for path in parser.parse_args().paths)
     sys.stdout.writelines(f"{finding}\n" for finding in findings)
     sys.stdout.write(f"{len(findings)} sentences break a rule of English\n")

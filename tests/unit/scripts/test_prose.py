@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.prose import check_files, check_text, read_python
+from scripts.prose import check_files, check_text, read_markdown, read_python
 
 LONG = " ".join(["Word"] * 26)
 LIMIT = " ".join(["Word"] * 25)
@@ -76,10 +76,19 @@ def test_docstrings_and_comments_of_python_are_read(tmp_path: Path) -> None:
 def test_comments_of_c_are_read_and_findings_are_sorted(tmp_path: Path) -> None:
     (tmp_path / "b.c").write_text("int a;\n/* All\n * of them. */\nint b; // what is b\n")
     (tmp_path / "a.py").write_text('"""It is left."""\n')
-    (tmp_path / "notes.md").write_text("what is this\n")
+    (tmp_path / "notes.txt").write_text("what is this\n")
     found = [str(finding) for finding in check_files([tmp_path], tmp_path)]
     assert found == [
         "a.py:1: “is left”: It is left.",
         "b.c:2: “of them”: All of them.",
         "b.c:4: “what is”: what is b",
     ]
+
+
+def test_page_is_read_without_code_headings_and_tables_and_links_by_their_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# What is this\n\nSee [the guide](what is.md).\n\n```\nwhat is\n```\n| what is |\n\n- What is this.\n"
+    )
+    assert [line for line in next(read_markdown(page)) if line[1]] == [(3, "See the guide."), (10, "- What is this.")]
+    assert [(finding.line, finding.problem) for finding in check_files([page], tmp_path)] == [(10, "“what is”")]
