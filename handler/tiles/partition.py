@@ -27,7 +27,7 @@ from handler.tiles.manifest import Manifest
 from handler.tiles.merge import merge_tiles
 
 _PARSERS: Final = 2
-_PARSED_AHEAD: Final = 3
+_PARSED_AHEAD: Final = 5
 _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more, and twice as many as last time: the time stays linear."""
 
