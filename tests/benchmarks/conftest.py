@@ -31,6 +31,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--report", type=Path, metavar="FILE", help="write the table as a page of the docs")
 
 
+def _are_enabled(config: pytest.Config) -> bool:
+    return bool(config.option.benchmark_enable or not config.option.benchmark_disable)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_measured: shows nothing in a run that only shows that everything works")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not _are_enabled(config):
+        unmeasured = [item for item in items if item.get_closest_marker("only_measured")]
+        config.hook.pytest_deselected(items=unmeasured)
+        items[:] = [item for item in items if item not in unmeasured]
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured; the defaults are those of a run that only shows that everything works."""
@@ -69,7 +84,7 @@ class Collected:
 def sizes(request: pytest.FixtureRequest) -> Sizes:
     """Full sizes where benchmarks are enabled, as ``make bench`` does; else tiny ones."""
     options = request.config.option
-    if options.benchmark_disable and not options.benchmark_enable:
+    if not _are_enabled(request.config):
         return Sizes()
     return Sizes(
         lines=options.lines,
@@ -114,7 +129,7 @@ def lake(work_folder: Path, sizes: Sizes) -> GeneratedLake:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table, and write the page that was asked for."""
     collected = config.stash.get(_FIGURES, None)
-    if collected is None or not (config.option.benchmark_enable or not config.option.benchmark_disable):
+    if collected is None or not _are_enabled(config):
         return
     terminalreporter.section("figures")
     for row in lay_out([HEADINGS, *(figure.to_cells() for figure in collected.figures)]):

@@ -41,9 +41,8 @@ def count_broken_rules() -> int:
     return int(told[2])
 
 
+@pytest.mark.only_measured  # tests/runtime/test_build.py builds the layer, and holds it to the same bound
 def test_layer(collected: Collected, sizes: Sizes, tmp_path: Path) -> None:
-    if not sizes.architectures:
-        pytest.skip("tests/runtime/test_build.py builds the layer; only `make bench` builds those of all architectures")
     for architecture in sizes.architectures:
         manifest = run_build(tmp_path / architecture, tmp_path / "cache", "--arch", architecture).manifest
         layer, function = (manifest[part]["unpacked"] for part in ("layer", "function"))
