@@ -3,6 +3,7 @@
 ``python -m processing.allocator`` prints the variables, for processes that are to run as the function does.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,4 +21,4 @@ docs/adr/0020.
 """
 
 if __name__ == "__main__":
-    print(*(f"{name}={value}" for name, value in ALLOCATOR.items()))
+    sys.stdout.write(" ".join(f"{name}={value}" for name, value in ALLOCATOR.items()))
