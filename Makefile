@@ -20,6 +20,9 @@ COMPILED := .venv/.compiled
 SOURCES := $(wildcard handler/ingest/*.c handler/ingest/*.h) layer_build/compile.py
 FOUND_COMPILER := $(shell command -v cc 2>/dev/null)
 
+# With the allocators' settings of the deployed function.
+AS_IN_LAMBDA := env $$(PYTHONPATH=constructs $(BIN)/python -m processing.allocator)
+
 PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
@@ -37,7 +40,7 @@ help:  ## List the commands
 setup: for-development $(COMPILED)  ## Install what every command needs into .venv (each installs its own share by itself)
 
 run: for-run $(LIBRARY)  ## Simulate a plant and compute its features; then look into local-lake/
-	@$(BIN)/python -m local $(ARGS)
+	@$(AS_IN_LAMBDA) $(BIN)/python -m local $(ARGS)
 
 build: for-build  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
@@ -66,7 +69,7 @@ cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 	@$(BIN)/python scripts/cost.py
 
 bench: for-bench $(COMPILED)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
-	env $$(PYTHONPATH=constructs $(BIN)/python -m processing.allocator) $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
+	$(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
 check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports, docstrings, English and spelling
 	$(BIN)/ruff check .
