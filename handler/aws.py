@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 from handler.definitions.errors import ConfigurationError
+from handler.definitions.raw import RawObject
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -143,7 +145,8 @@ def find_table_endpoint(url: str | None, region: str | None) -> Endpoint:
         If the profile, the region or a valid URL is missing.
     """
     session, client = _make_client("dynamodb", url, region)
-    return _describe(client.meta.endpoint_url, session, client)
+    with closing(client):
+        return _describe(client.meta.endpoint_url, session, client)
 
 
 def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
@@ -180,8 +183,9 @@ def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
         return AWSResponse(params["url"], 200, {}, None), {}
 
     client.meta.events.register("before-call.s3.HeadBucket", answer)  # so that nothing is sent
-    client.head_bucket(Bucket=bucket)
-    found = _describe(urls[0], session, client)
+    with closing(client):
+        client.head_bucket(Bucket=bucket)
+        found = _describe(urls[0], session, client)
     try:
         found.read_credentials()
     except NoCredentialsError as error:
@@ -189,8 +193,57 @@ def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
     return found
 
 
+class ListedKeys(NamedTuple):
+    """A page of a listing: common prefixes, and keys with sizes, ETags and times of their last change."""
+
+    prefixes: list[str]
+    objects: list[RawObject]
+
+
+def list_bucket(bucket: str, url: str | None, region: str | None, prefix: str, delimiter: str) -> Iterator[ListedKeys]:
+    """List keys of a bucket through botocore, which can name all that S3 can hold.
+
+    Parameters
+    ----------
+    bucket
+        Its name.
+    url
+        The setting ``AWS_ENDPOINT_URL``, see :func:`find_bucket`.
+    region
+        The setting ``AWS_REGION``; None leaves it to botocore's rules.
+    prefix
+        What the keys begin with.
+    delimiter
+        Keys that hold it after the prefix are given as one prefix up to it; empty for all keys.
+
+    Yields
+    ------
+    ListedKeys
+        1,000 at a time.
+
+    Raises
+    ------
+    OSError
+        If S3 refuses or does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    _, client = _make_client("s3", url, region)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter=delimiter)
+    with closing(client):
+        try:
+            for page in pages:
+                contents = (
+                    RawObject(each["Key"], each["Size"], each["ETag"], each["LastModified"].isoformat())
+                    for each in page.get("Contents", ())
+                )
+                yield ListedKeys([each["Prefix"] for each in page.get("CommonPrefixes", ())], list(contents))
+        except (BotoCoreError, ClientError) as error:
+            raise OSError(str(error)) from error
+
+
 def _make_client(service: str, url: str | None, region: str | None) -> tuple["Session", Any]:
-    """Make a client that is asked where it would send requests; botocore is imported only when it is needed."""
+    """Make a client of a service; botocore is imported only when it is needed."""
     from botocore.exceptions import BotoCoreError, ProfileNotFound  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
 
@@ -202,7 +255,6 @@ def _make_client(service: str, url: str | None, region: str | None) -> tuple["Se
         raise ConfigurationError("AWS_PROFILE", f"{error}; name one of ~/.aws/config") from error
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError("AWS_ENDPOINT_URL", f"no client of {service} can be made: {error}") from error
-    client.close()
     return session, client
 
 

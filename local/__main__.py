@@ -3,17 +3,18 @@
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
 from handler.definitions.errors import ConfigurationError, EventError, ProcessingError
+from handler.definitions.layout import RAW, parse_folder
+from handler.definitions.raw import is_telemetry
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
 from local.run import local_function
@@ -23,6 +24,8 @@ from local.simulate import Plant, simulate_hours
 DEFAULT_LAKE: Final = Path("local-lake")
 _SCHEDULE: Final = 6 * HOUR
 _MARK: Final = ".simulated"
+_LEVELS: Final = 4
+"""Folders from ``raw/`` to a partition."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,15 +148,12 @@ def _find_latest_arrival(lake: Path) -> datetime:
     """Find the last hour of arrival that holds telemetry."""
     if not lake.is_dir():
         raise ConfigurationError("--lake", f"there is no folder {lake}; give one that holds raw/")
-    pattern = re.compile(r"raw/year=(\d{4})/month=(\d{2})/day=(\d{2})/hour=([01]\d|2[0-3])/[^/]+\.jsonl(\.gz)?")
     latest: datetime | None = None
-    for folder, _, names in os.walk(lake / "raw"):
-        for name in names:
-            match = pattern.fullmatch((Path(folder) / name).relative_to(lake).as_posix())
-            if match:
-                arrival = datetime(*(int(match[i]) for i in range(1, 5)), tzinfo=UTC)  # type: ignore[arg-type, misc]
-                latest = arrival if latest is None else max(latest, arrival)
-                break
+    for folder, _, names in os.walk(lake / RAW):
+        path = Path(folder).relative_to(lake).as_posix()
+        arrival = parse_folder(path) if path.count("/") == _LEVELS else None
+        if arrival is not None and any(map(is_telemetry, names)):
+            latest = arrival if latest is None else max(latest, arrival)
     if latest is None:
         raise ConfigurationError(
             "--lake", f"{lake} holds no telemetry; it should hold raw/year=YYYY/month=MM/day=DD/hour=HH/*.jsonl"

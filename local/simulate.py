@@ -63,8 +63,8 @@ def simulate_hours(plant: Plant) -> Iterator[tuple[datetime, dict[str, bytes]]]:
     """Yield each hour of arrival with the raw objects of its partition, by key.
 
     Among the good lines are redelivered ones, readings that arrive hours late, a few that arrive more than a day late,
-    and unknown fields. There are bad lines of every reason, an object cut off in mid-gzip and one that is no telemetry.
-    The last machine's vibration climbs through the zones until it fails and falls silent.
+    and unknown fields. There are bad lines of every reason but ``too_long``, an object cut off in mid-gzip and one that
+    is no telemetry. The last machine's vibration climbs through the zones until it fails and falls silent.
     """
     chance = random.Random(plant.seed)
     messages: dict[datetime, list[_Message]] = {plant.start + h * HOUR: [] for h in range(plant.hours)}
@@ -145,6 +145,7 @@ def _make_bad_messages(hour: datetime, index: int, chance: random.Random) -> lis
         orjson.dumps({"timestamp_utc": good["timestamp_utc"], "vibration_rms": 1.0}),
         orjson.dumps({"machine_id": "PUMP-A01", "vibration_rms": 1.0}),
         orjson.dumps(good | {"timestamp_utc": "15/10/2025 09:00", "vibration_rms": 1.0}),
+        orjson.dumps(good | {"codigo_evento": ["FALHA_VIBRACAO_ELEVADA"]}),
         orjson.dumps(good | {"sensor_type": "vibration"}),
         orjson.dumps(good | {"temperature_celsius": "70,1"}),
         orjson.dumps(good | {"temperature_celsius": 9999.0}),

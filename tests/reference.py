@@ -70,22 +70,47 @@ def read_lake(root: Path, ranges: Mapping[str, tuple[float, float]] = READINGS, 
         )
         seen: set[Any] = set()
         for path in sorted(folder.iterdir()):
-            if not path.name.endswith((".jsonl", ".jsonl.gz")):
+            if not re.fullmatch(r"[^._].*\.(jsonl|ndjson|json)(\.gz)?", path.name):
                 account.skipped += 1
                 continue
             data = path.read_bytes()
-            if path.name.endswith(".gz"):
+            if data[:2] == b"\x1f\x8b":
                 try:
                     data = gzip.decompress(data)
                 except (OSError, EOFError, zlib.error):
-                    account.unreadable += 1
-                    continue
+                    data = b"\x1f\x8b"
+            elif path.name.endswith(".gz") and data:
+                data = b"\x1f\x8b"
+            if data[:2] == b"\x1f\x8b":
+                account.unreadable += 1
+                continue
             account.objects += 1
-            for raw in data.split(b"\n"):
-                if raw.strip(b" \t\r"):
+            for raw in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+                for part in split_line(raw) if raw.strip(b" \t\r") else ():
                     account.lines += 1
-                    _classify(raw, hour, account, ranges, seen, allowed)
+                    _classify(part, hour, account, ranges, seen, allowed)
     return account
+
+
+def split_line(raw: bytes) -> list[bytes]:
+    """Split a line into the JSON objects that stand right after each other, and what begins like one more."""
+    text, parts, start = raw.decode("utf-8", "surrogateescape"), [], 0
+    while True:
+        try:
+            begin = start + len(text[start:]) - len(text[start:].lstrip(" \t\r"))
+            value, end = json.JSONDecoder(parse_constant=_refuse).raw_decode(text, begin)
+            json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(value, dict) or text[end : end + 1] != "{":
+            break
+        parts.append(text[start:end])
+        start = end
+    return [part.encode("utf-8", "surrogateescape") for part in [*parts, text[start:]]]
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _classify(
@@ -96,11 +121,8 @@ def _classify(
     seen: set[Any],
     allowed: timedelta,
 ) -> None:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
     try:
-        line = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        line = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
         json.dumps(line, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         account.rejected["not_json"] += 1
@@ -111,8 +133,8 @@ def _classify(
     account.unknown_fields += sum(
         type(value) in (int, float) for name, value in line.items() if name not in KNOWN and name not in ranges
     )
-    codigo = line.get("codigo_evento")
-    is_failure = isinstance(codigo, str) and codigo != ""
+    codigo = _read_code(line.get("codigo_evento"))
+    is_failure = codigo is not None
     present = {name: line[name] for name in ranges if line.get(name) is not None}
     reason = _find_reason(line, is_failure, present, ranges, hour)
     if reason is not None:
@@ -150,6 +172,8 @@ def _find_reason(
     time = read_time(stamp)
     if time is None:
         return "bad_timestamp"
+    if line.get("codigo_evento") is not None and not is_failure:
+        return "bad_failure_code"
     if not is_failure:
         if not present:
             return "no_reading"
@@ -157,8 +181,16 @@ def _find_reason(
             return "not_a_number"
         if not all(ranges[name][0] <= value <= ranges[name][1] for name, value in present.items()):
             return "out_of_range"
-    if time > hour + HOUR + timedelta(minutes=5):
+    if time > hour + HOUR + timedelta(minutes=15):
         return "from_the_future"
+    return None
+
+
+def _read_code(value: object) -> str | None:
+    if isinstance(value, str) and value:
+        return value
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return str(int(value))
     return None
 
 
@@ -173,7 +205,7 @@ def _is_number(value: object) -> bool:
 
 def read_time(text: object) -> datetime | None:
     """Read an instant; None where it is none."""
-    pattern = r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d)?)"
+    pattern = r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:[Zz]|([+-])(\d\d):?(\d\d)?)"
     match = re.fullmatch(pattern, text, re.ASCII) if isinstance(text, str) else None
     if match is None or int(match[9] or 0) > 23 or int(match[10] or 0) > 59 or text[-1] == ":":  # type: ignore[index]
         return None
@@ -181,9 +213,10 @@ def read_time(text: object) -> datetime | None:
     east = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0)) * (-1 if match[8] == "-" else 1)
     try:
         year, month, day, hour, minute, second = (int(match[i]) for i in range(1, 7))
-        return datetime(year, month, day, hour, minute, second, micros, UTC) - east
+        time = datetime(year, month, day, hour, minute, second, micros, UTC) - east
     except (ValueError, OverflowError):
         return None
+    return time if time >= EPOCH else None
 
 
 def compute_rows(

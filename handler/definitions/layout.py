@@ -1,10 +1,13 @@
 """Every key of the lake, once: where raw partitions lie, and where processed files do."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Final
 
 RAW: Final = "raw"
 """The folder of raw partitions, which is only ever read."""
+
+_FOLDER: Final = re.compile(RAW + r"/year=([0-9]{4})(?:/month=([0-9]{2})(?:/day=([0-9]{2})(?:/hour=([0-9]{2}))?)?)?")
 
 
 def partition_path(hour: datetime) -> str:
@@ -27,6 +30,36 @@ def partition_path(hour: datetime) -> str:
     'year=2025/month=10/day=15/hour=09'
     """
     return hour.strftime("year=%Y/month=%m/day=%d/hour=%H")
+
+
+def parse_folder(folder: str) -> datetime | None:
+    """Read which time a folder of raw partitions names.
+
+    Parameters
+    ----------
+    folder
+        A path from the lake's root: of a year, a month, a day or an hour.
+
+    Returns
+    -------
+    datetime or None
+        Its start, UTC; None where the folder names no date.
+
+    Examples
+    --------
+    >>> parse_folder("raw/year=2025/month=10").isoformat()
+    '2025-10-01T00:00:00+00:00'
+    >>> parse_folder("raw/year=2025/month=02/day=30") is None
+    True
+    """
+    parts = _FOLDER.fullmatch(folder)
+    if parts is None:
+        return None
+    try:
+        year, month, day, hour = (int(part or least) for part, least in zip(parts.groups(), (1, 1, 1, 0), strict=True))
+        return datetime(year, month, day, hour, tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def tiles_key(partition: datetime) -> str:

@@ -1,6 +1,31 @@
-"""Raw objects: how a listing shows one, and what its bytes are handed on as."""
+"""Raw objects: which names they have, how a listing shows one, and what its bytes are handed on as."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
+
+_TELEMETRY: Final = re.compile(r"[^/._][^/]*\.(?:jsonl|ndjson|json)(?:\.gz)?")
+
+
+def is_telemetry(name: str) -> bool:
+    """Tell whether an object of this name holds telemetry.
+
+    Parameters
+    ----------
+    name
+        The name within its partition.
+
+    Returns
+    -------
+    bool
+        False for other endings, for names that begin with a point or an underscore, and for those with a slash.
+
+    Examples
+    --------
+    >>> [is_telemetry(name) for name in ("a.jsonl", "b.json.gz", "_tmp.jsonl", "deep/a.jsonl", "c.csv")]
+    [True, True, False, False, False]
+    """
+    return _TELEMETRY.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

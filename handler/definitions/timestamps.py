@@ -8,8 +8,11 @@ import polars as pl
 
 HOUR: Final = timedelta(hours=1)
 TILE: Final = timedelta(minutes=5)
-FUTURE_TOLERANCE: Final = timedelta(minutes=5)
-"""How far after the end of its arrival partition an event time may lie: clocks differ."""
+FUTURE_TOLERANCE: Final = timedelta(minutes=15)
+"""How far after the end of its arrival partition an event time may lie, unless a setting says otherwise.
+
+Clocks differ, and Firehose names a partition by an object's oldest record, though it holds records up to 15 minutes.
+"""
 
 MICROSECOND: Final = timedelta(microseconds=1)
 INSTANT: Final = pl.Datetime("us", "UTC")
@@ -21,12 +24,12 @@ ISO_8601: Final = re.compile(
 _PAST_MICROSECONDS: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
 _IN_UTC: Final = (
-    r"^(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+    r"^(?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
 )
 _TIMESTAMP: Final = (
-    r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?:[.,]([0-9]{1,9}))?(?:[Zz]|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$"
 )
 
 
@@ -113,9 +116,10 @@ def ceil_to(instant: datetime, step: timedelta) -> datetime:
 
 
 def parse_timestamps(text: pl.Series) -> pl.Series:
-    """Read ISO 8601 instants with ``Z`` or an offset.
+    """Read ISO 8601 instants with ``Z`` or an offset, of the years 1970 to 9999 in UTC.
 
-    0 to 9 fractional digits; those beyond the sixth are cut off. Years run from 0001.
+    Date and time are joined by ``T``, ``t`` or a space. 0 to 9 fractional digits follow a point or a comma, and those
+    beyond the sixth are cut off.
 
     Parameters
     ----------
@@ -153,9 +157,10 @@ def _parse_in_utc() -> pl.Expr:
 def _parse_with_offset() -> pl.Expr:
     """Read any text."""
     part = pl.col("text").str.extract_groups(_TIMESTAMP)
-    local = part.struct[0].str.to_datetime(_FORMAT, time_unit="us", time_zone="UTC", strict=False)
-    micros = part.struct[1].fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
-    minutes = part.struct[3].cast(pl.Int64) * 60 + part.struct[4].fill_null("0").cast(pl.Int64)
-    east = pl.when(part.struct[2] == "-").then(-minutes).otherwise(minutes).fill_null(0)
+    text = pl.concat_str(part.struct[0], part.struct[1], separator="T")
+    local = text.str.to_datetime(_FORMAT, time_unit="us", time_zone="UTC", strict=False)
+    micros = part.struct[2].fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
+    minutes = part.struct[4].cast(pl.Int64) * 60 + part.struct[5].fill_null("0").cast(pl.Int64)
+    east = pl.when(part.struct[3] == "-").then(-minutes).otherwise(minutes).fill_null(0)
     instant = local + pl.duration(microseconds=micros) - pl.duration(minutes=east)
-    return pl.when(instant.dt.year() >= 1, part.struct[0].str.slice(0, 4) != "0000").then(instant)
+    return pl.when(instant.dt.year().is_between(1970, 9999)).then(instant)

@@ -11,17 +11,21 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
-from handler.ingest.json_lines import decode_lines
+from handler.ingest.framing import split_objects
+from handler.ingest.json_lines import decode_lines, is_object
 
 if TYPE_CHECKING:
     from handler.ingest.decoder import FallbackLine
 
+TOO_LONG: Final = "too_long"
 REASONS: Final = (
+    TOO_LONG,
     "not_json",
     "not_object",
     "missing_machine_id",
     "missing_timestamp",
     "bad_timestamp",
+    "bad_failure_code",
     "no_reading",
     "not_a_number",
     "out_of_range",
@@ -129,7 +133,9 @@ class _Rest:
             yield content
 
     def sort_out(self, fallback: Sequence["FallbackLine"]) -> None:
-        """Put fallback lines in their classes."""
+        """Put fallback lines in their classes; objects that share a line are lines of their own."""
+        self._reject_long([line for line in fallback if line.is_too_long])
+        fallback = [part for line in fallback if not line.is_too_long for part in _split_line(line)]
         names = self.spec.reading_names
         decoded = decode_lines(enumerate(line.raw for line in fallback), names)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
@@ -144,6 +150,11 @@ class _Rest:
         good = lines.filter(~is_bad & ~is_failure)
         self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
 
+    def _reject_long(self, fallback: Sequence["FallbackLine"]) -> None:
+        self.lines += len(fallback)
+        rows = [(self.keys[line.object], line.number, TOO_LONG, _quote(line.raw)) for line in fallback]
+        self.rejected.append(pl.DataFrame(rows, schema=dict(REJECTED_SCHEMA), orient="row"))
+
     def _locate(self, lines: pl.DataFrame, fallback: Sequence["FallbackLine"]) -> pl.DataFrame:
         """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
         places = [fallback[row] for row in lines.get_column("row")]
@@ -151,6 +162,19 @@ class _Rest:
             pl.Series("source_key", [self.keys[line.object] for line in places], dtype=pl.String),
             pl.Series("line_number", [line.number for line in places], dtype=pl.Int64),
         )
+
+
+def _split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
+    """Split a line into the JSON objects that it begins with, one right after the other, and the rest."""
+    start = 0
+    if b"}{" in line.raw:
+        for part in split_objects(line.raw):
+            if not is_object(part):
+                break
+            yield line._replace(raw=part)
+            start += len(part)
+    if start < len(line.raw):
+        yield line._replace(raw=line.raw[start:])
 
 
 def _find_latest(partition: datetime) -> datetime:
@@ -181,8 +205,8 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
     lines
         Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the wrong
         kind). ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), and a Float64 column
-        a reading. ``is_bad_number`` (true where a reading is there and is no number) and ``broken`` (``not_json``,
-        ``not_object`` or null).
+        a reading. ``is_bad_code`` and ``is_bad_number``: true where a failure code or a reading is there and has
+        another kind. ``broken``: ``not_json``, ``not_object`` or null.
     spec
         The readings, with their plausible ranges.
     latest
@@ -207,6 +231,8 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
         .then(pl.lit("missing_timestamp"))
         .when(pl.col("event_time").is_null())
         .then(pl.lit("bad_timestamp"))
+        .when("is_bad_code")
+        .then(pl.lit("bad_failure_code"))
         .when(~is_failure & no_reading)
         .then(pl.lit("no_reading"))
         .when(~is_failure & pl.col("is_bad_number"))

@@ -167,9 +167,9 @@ static void begin_line(const Decoder *d, Cursor *c, const uint8_t *start, Line *
 
 static bool is_certain(const Decoder *d, const Cursor *c, const uint8_t *start, const Line *line)
 {
-    return (c->at == c->end || *c->at == '\n') && line->machine_id.length > 0 &&
-           line->machine_id.length <= LONGEST_MACHINE_ID && line->has_time && line->time <= d->latest &&
-           line->readings > 0 && (c->seen == 0 || is_utf8(start, c->at));
+    bool is_whole = c->at == c->end || *c->at == '\n' || (*c->at == '{' && c->at[-1] == '}');
+    return is_whole && line->machine_id.length > 0 && line->machine_id.length <= LONGEST_MACHINE_ID && line->has_time &&
+           line->time <= d->latest && line->readings > 0 && (c->seen == 0 || is_utf8(start, c->at));
 }
 
 /* Remember that a line of this template came after one of the last template. */
@@ -272,7 +272,7 @@ bool decode_lines(Decoder *d)
     Cursor c = {.at = first + d->offset, .end = end};
     while (c.at < end && has_room(d)) {
         const uint8_t *start = c.at;
-        d->line_number++;
+        d->line_number += start == first || start[-1] == '\n'; /* else an object follows another on its line */
         skip_blanks(&c);
         if (take(&c, '\n') || c.at == end)
             continue;

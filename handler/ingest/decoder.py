@@ -46,11 +46,14 @@ class FallbackLine(NamedTuple):
         Its own number in the object, from 1.
     raw
         Its bytes, without the line feed.
+    is_too_long
+        Whether these are its first bytes only.
     """
 
     object: int
     number: int
     raw: bytes
+    is_too_long: bool = False
 
 
 TakeFallback = Callable[[Sequence[FallbackLine]], None]
@@ -130,6 +133,10 @@ class _FallbackLines:
         """Add every line of a part of an object."""
         if lines.is_first:
             self._number = 0
+        if lines.is_too_long:
+            self._number += 1
+            self.add(FallbackLine(lines.object, self._number, bytes(lines.data), is_too_long=True))
+            return
         for raw in bytes(lines.data).removesuffix(b"\n").split(b"\n"):
             self._number += 1
             self.add(FallbackLine(lines.object, self._number, raw))
@@ -165,6 +172,10 @@ class _Decoding:
         state.text, state.text_length, state.offset = text.ctypes.data, len(text), 0
         if lines.is_first:
             state.line_number = 0
+        if lines.is_too_long:
+            state.line_number += 1
+            fallback.add(FallbackLine(lines.object, state.line_number, bytes(lines.data), is_too_long=True))
+            return
         while not self._library.decode_lines(state):
             if state.row_count == state.row_capacity:
                 self._make_room_for_rows(2 * state.row_capacity)

@@ -1,28 +1,42 @@
-"""Bytes → whole lines: parts of raw objects are cut where lines end."""
+"""Bytes → whole lines: parts of raw objects are cut where lines end, and lines where JSON objects end."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from handler.definitions.raw import RawContent
 
+LONGEST_LINE: Final = 64 * 2**20
+"""Bytes without the line feed; a longer line is not read."""
+
 _STEP: Final = 4096
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_TEXT_OR_BRACE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)
 
 
 class WholeLines(NamedTuple):
-    """Lines of an object: its number, whether they are the first of it, and their bytes."""
+    """Lines of an object: its number, whether they are the first of it, and their bytes.
+
+    Of a line that is too long there are only the first bytes.
+    """
 
     object: int
     is_first: bool
     data: bytes | memoryview
+    is_too_long: bool = False
 
 
-def cut_lines(contents: Iterable[RawContent]) -> Iterator[WholeLines]:
+def cut_lines(contents: Iterable[RawContent], *, longest: int = LONGEST_LINE) -> Iterator[WholeLines]:
     r"""Cut the parts of objects where lines end; a line that two parts share comes between them.
+
+    A byte order mark at the start of an object is passed over.
 
     Parameters
     ----------
     contents
         Objects whole or in parts, the parts of one in order.
+    longest
+        Bytes of a line without its line feed, beyond which it is too long.
 
     Yields
     ------
@@ -37,25 +51,61 @@ def cut_lines(contents: Iterable[RawContent]) -> Iterator[WholeLines]:
     """
     number, is_first, goes_on = -1, True, False
     rest = bytearray()  # a line whose end has not come yet
+    dropped = 0  # bytes of it that are not kept, since it is too long
     for content in contents:
+        data = memoryview(content.data)
         if not goes_on:
             number, is_first = number + 1, True
+            data = data[len(_BYTE_ORDER_MARK) :] if bytes(data[:3]) == _BYTE_ORDER_MARK else data
         goes_on = content.goes_on
-        data = memoryview(content.data)
         if rest:
             end = _find_line_end(data)
+            is_whole = not goes_on or bytes(data[end - 1 : end]) == b"\n"
             rest += data[:end]
             data = data[end:]
-            if goes_on and not rest.endswith(b"\n"):
+            if dropped + len(rest) - rest.endswith(b"\n") > longest:
+                dropped += max(len(rest) - _STEP, 1)
+                del rest[_STEP:]
+            if not is_whole:
                 continue
-            yield WholeLines(number, is_first, bytes(rest))
-            is_first = False
+            yield WholeLines(number, is_first, bytes(rest), is_too_long=dropped > 0)
+            is_first, dropped = False, 0
             rest.clear()
         end = _find_last_line_end(data) if goes_on else len(data)
         rest += data[end:]
         if end:
             yield WholeLines(number, is_first, data[:end])
             is_first = False
+
+
+def split_objects(raw: bytes) -> Iterator[bytes]:
+    """Split a line that holds several JSON objects, one right after the other, where one ends and the next begins.
+
+    Whether the parts are JSON is not looked at.
+
+    Parameters
+    ----------
+    raw
+        A line.
+
+    Yields
+    ------
+    bytes
+        The parts, which make up the line.
+
+    Examples
+    --------
+    >>> list(split_objects(b'{"a": {"b": "}{"}}{"c": 1}{'))
+    [b'{"a": {"b": "}{"}}', b'{"c": 1}', b'{']
+    """
+    start = depth = 0
+    for token in _TEXT_OR_BRACE.finditer(raw):
+        mark = token[0]
+        depth += (mark == b"{") - (mark == b"}")
+        if mark == b"}" and depth == 0 and raw[token.end() : token.end() + 1] == b"{":
+            yield raw[start : token.end()]
+            start = token.end()
+    yield raw[start:]
 
 
 def _find_line_end(data: memoryview) -> int:

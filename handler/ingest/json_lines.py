@@ -12,6 +12,7 @@ from handler.definitions.spec import LINE_FIELDS
 from handler.definitions.timestamps import parse_timestamps
 
 _WHITESPACE: Final = b" \t\r"
+_LONGEST_INTEGER: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
         "machine_id": pl.String(),
         "timestamp_utc": pl.String(),
         "codigo_evento": pl.String(),
+        "is_bad_code": pl.Boolean(),
         "is_bad_number": pl.Boolean(),
         **dict.fromkeys(readings, pl.Float64()),
     }
@@ -71,7 +73,9 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
         columns["broken"].append(broken)
         columns["machine_id"].append(machine_id if isinstance(machine_id, str) else None)
         columns["timestamp_utc"].append(timestamp if timestamp is None or isinstance(timestamp, str) else "no text")
-        columns["codigo_evento"].append(codigo if isinstance(codigo, str) and codigo else None)
+        code = _read_code(codigo)
+        columns["codigo_evento"].append(code)
+        columns["is_bad_code"].append(codigo is not None and code is None)
         columns["is_bad_number"].append(is_bad_number)
         unknown_fields += sum(
             isinstance(value, int | float) and not isinstance(value, bool)
@@ -84,6 +88,23 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
     return DecodedLines(decoded.with_columns(times), unknown_fields)
 
 
+def is_object(raw: bytes) -> bool:
+    """Tell whether a text is one JSON object."""
+    try:
+        return isinstance(_load_json(raw), dict)
+    except ValueError:
+        return False
+
+
+def _read_code(value: object) -> str | None:
+    """Read a failure code: a text, or a whole number as its decimal text; None for all else."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+        return None
+    return str(int(value))
+
+
 def _load_json(raw: bytes) -> Any:
     """Load one JSON value, or raise ValueError.
 
@@ -94,11 +115,16 @@ def _load_json(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         try:
-            value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_int=float)
+            value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_parse_integer)
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         return value
+
+
+def _parse_integer(digits: str) -> float:
+    """Read an integer; a very long one as a double, since Python takes the square of its length to read it."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
 def _refuse_constant(name: str) -> None:
@@ -109,5 +135,5 @@ def _to_double(value: object) -> float | None:
     """Convert a JSON number; None if it is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    number = float(value)
+    number = float(value)  # of an integer of at most 300 digits
     return number if number - number == 0.0 else None

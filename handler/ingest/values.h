@@ -98,7 +98,7 @@ static bool read_minute(const uint8_t *at, Minute *last)
         return true;
     int64_t year = read_digits(at, 4), month = read_digits(at + 5, 2), day = read_digits(at + 8, 2);
     int64_t hour = read_digits(at + 11, 2), minute = read_digits(at + 14, 2);
-    if (at[4] != '-' || at[7] != '-' || at[10] != 'T' || at[13] != ':' || at[16] != ':')
+    if (at[4] != '-' || at[7] != '-' || strchr("Tt ", at[10]) == NULL || at[13] != ':' || at[16] != ':')
         return false;
     if (!is_date(year, month, day) || hour < 0 || hour > 23 || minute < 0 || minute > 59)
         return false;
@@ -107,12 +107,12 @@ static bool read_minute(const uint8_t *at, Minute *last)
     return true;
 }
 
-/* What follows the seconds: "Z", or an offset from UTC as in +05, +0530 or -03:00; in minutes. */
+/* What follows the seconds: "Z" or "z", or an offset from UTC as in +05, +0530 or -03:00; in minutes. */
 static bool read_zone(const uint8_t *at, int64_t length, int64_t *east)
 {
     *east = 0;
     if (length == 1)
-        return *at == 'Z';
+        return *at == 'Z' || *at == 'z';
     bool has_colon = length == 6 && at[3] == ':';
     if ((*at != '+' && *at != '-') || !(length == 3 || length == 5 || has_colon))
         return false;
@@ -132,7 +132,7 @@ static bool read_time(Text text, Minute *last, int64_t *time)
     if (second < 0 || second > 59)
         return false;
     at += MINUTE + 2;
-    if (*at == '.') {
+    if (*at == '.' || *at == ',') {
         const uint8_t *first = ++at;
         for (; at < end && at - first < 6 && is_digit(*at); at++)
             fraction = fraction * 10 + (*at - '0');
@@ -145,7 +145,7 @@ static bool read_time(Text text, Minute *last, int64_t *time)
     if (at == end || (!(end - at == 1 && *at == 'Z') && !read_zone(at, end - at, &east)))
         return false;
     *time = last->start + second * 1000000 + fraction - east * MICROSECONDS_PER_MINUTE;
-    return *time >= -62135596800000000; /* year 1 */
+    return *time >= 0 && *time < 253402300800000000; /* the years 1970 to 9999 */
 }
 
 #endif

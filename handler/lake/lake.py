@@ -1,10 +1,7 @@
 """The lake: listing and reading raw partitions, reading and writing processed files, over any object store."""
 
-import hashlib
 import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import InvalidPathError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
-from handler.aws import Endpoint, find_bucket
+from handler.aws import Endpoint, find_bucket, list_bucket
 from handler.definitions.errors import ConfigurationError
-from handler.definitions.layout import RAW, partition_path
-from handler.definitions.raw import RawContent, RawObject
+from handler.definitions.layout import RAW, parse_folder, partition_path
+from handler.definitions.raw import RawContent
+from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
 from handler.lake.objects import read_files, read_objects, split_by_size
 from handler.lake.parquet import TAIL_BYTES
 from handler.lake.requests import gather, run, turning_store_errors
@@ -29,39 +26,12 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 64 * 2**20
 """How many raw bytes, as stored, are one batch."""
 
-_LIST_PAGE: Final = 1000
 _CREDENTIALS_HELD: Final = timedelta(minutes=5)
 """botocore renews credentials ten minutes before they end, or earlier."""
 
-_RAW_OBJECT: Final = re.compile(r"[^/]+\.jsonl(\.gz)?")
-_LEVELS: Final = (r"year=[0-9]{4}", r"month=[01][0-9]", r"day=[0-3][0-9]", r"hour=([01][0-9]|2[0-3])")
 
 ReadBatch = Callable[[], Iterable[RawContent]]
 """Reads a batch of raw objects, some at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What lies in one raw partition.
-
-    Attributes
-    ----------
-    objects
-        The ``.jsonl`` and ``.jsonl.gz`` objects, by key.
-    skipped
-        How many other objects lie there.
-    """
-
-    objects: tuple[RawObject, ...] = ()
-    skipped: int = 0
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the objects' keys, sizes and versions; equal listings have equal ones."""
-        digest = hashlib.sha256()
-        for item in self.objects:
-            digest.update(f"{item.key}\0{item.size}\0{item.version}\0".encode())
-        return digest.hexdigest()
 
 
 class Lake:
@@ -73,11 +43,14 @@ class Lake:
         Any obstore store, rooted at the lake.
     folder
         Where it is on this machine, if it is: objects are then read as files, and nothing is asked for ahead.
+    list_keys
+        Another way to list the store, for prefixes that obstore refuses.
     """
 
-    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
+    def __init__(self, store: ObjectStore, folder: Path | None = None, list_keys: ListKeys | None = None) -> None:
         self._store = store
         self._folder = folder
+        self._lister: Lister = StoreLister(store, list_keys) if folder is None else FolderLister(folder)
 
     @classmethod
     def open(
@@ -111,7 +84,10 @@ class Lake:
             if not folder.is_dir():
                 raise ConfigurationError("lake", f"there is no folder {folder}; give one that holds {RAW}/")
             return cls(LocalStore(folder), folder)
-        return cls(_open_bucket(location, find_bucket(location, endpoint, region), max_retries))
+        found = find_bucket(location, endpoint, region)
+        return cls(
+            _open_bucket(location, found, max_retries), list_keys=partial(list_bucket, location, endpoint, region)
+        )
 
     def list_partitions(self, hours: Iterable[datetime]) -> tuple[dict[datetime, Listing], dict[str, int]]:
         """List raw partitions, many at a time.
@@ -141,65 +117,32 @@ class Lake:
         paths = {hour: f"{RAW}/{partition_path(hour)}" for hour in hours}
         folders = sorted({"/".join(path.split("/")[:depth]) for path in paths.values() for depth in range(1, 5)})
         levels = await gather(self._list_level, folders)
-        is_known = all(prefixes is not None for prefixes, _ in levels)
-        present = {prefix for prefixes, _ in levels for prefix in prefixes or ()}
-        held = [hour for hour in hours if paths[hour] in present or not is_known]
+        held = [hour for hour in hours if any(paths[hour] in found for found, _ in levels)]
         listings = dict.fromkeys(hours, Listing())
-        found = await gather(self._list_partition, [paths[hour] for hour in held])
+        found = await gather(self._list_below, [paths[hour] for hour in held])
         listings.update(zip(held, found, strict=True))
         return listings, {folder: strays for folder, (_, strays) in zip(folders, levels, strict=True) if strays}
 
-    async def _list_level(self, folder: str) -> tuple[list[str] | None, int]:
-        """List the folders one level down, and count what does not belong there (a stray folder: one page).
-
-        A stray whose key obstore cannot hold hides the others: the folders are then not known.
-        """
-        depth = folder.count("/")
+    async def _list_level(self, folder: str) -> tuple[set[str], int]:
+        """List the dated folders one level down, and count objects elsewhere (in a stray folder: one page)."""
         with turning_store_errors(f"list {folder}/"):
-            try:
-                level = await self._list_with_delimiter(folder)
-            except InvalidPathError:
-                return None, 1
-            prefixes = list(level["common_prefixes"])
-            strays = len(level["objects"])
-            for prefix in prefixes:
-                if not re.fullmatch(_LEVELS[depth], prefix.rsplit("/", 1)[-1]):
-                    async for page in self._list_pages(prefix):
-                        strays += len(page)
-                        break
-        return prefixes, strays
+            level = await self._lister.list_level(folder)
+            strays = level.objects
+            for each in level.folders:
+                if parse_folder(each) is None:
+                    page = await self._lister.list_below(each, is_sample=True)
+                    strays += len(page.objects) + page.skipped
+        return set(level.folders), strays
 
-    async def _list_with_delimiter(self, folder: str) -> "obstore.ListResult[Sequence[obstore.ObjectMeta]]":
-        if self._folder is not None:  # a disk answers at once: a hop to another thread would take longer
-            return obstore.list_with_delimiter(self._store, folder)
-        return await obstore.list_with_delimiter_async(self._store, folder)
-
-    async def _list_pages(self, folder: str) -> AsyncIterator[Sequence["obstore.ObjectMeta"]]:
-        pages = obstore.list(self._store, folder, chunk_size=_LIST_PAGE)
-        if self._folder is not None:
-            for page in pages:
-                yield page
-        else:
-            async for page in pages:
-                yield page
-
-    async def _list_partition(self, folder: str) -> Listing:
-        objects: list[RawObject] = []
-        skipped = 0
+    async def _list_below(self, folder: str) -> Listing:
         with turning_store_errors(f"list {folder}/"):
-            async for page in self._list_pages(folder):
-                for meta in page:
-                    if _RAW_OBJECT.fullmatch(meta["path"][len(folder) + 1 :]):
-                        modified = meta["last_modified"].isoformat()
-                        objects.append(RawObject(meta["path"], meta["size"], meta["e_tag"], modified))
-                    else:
-                        skipped += 1
-        return Listing(tuple(sorted(objects, key=lambda item: item.key)), skipped)
+            return await self._lister.list_below(folder)
 
     def has_raw_objects(self) -> bool:
         """Tell whether anything at all lies under ``raw/``."""
         with turning_store_errors(f"list {RAW}/"):
-            return any(len(page) > 0 for page in obstore.list(self._store, RAW, chunk_size=1))
+            found = run(self._lister.list_below(RAW, is_sample=True))
+        return bool(found.objects or found.skipped)
 
     def split_batches(self, listing: Listing, *, batch_bytes: int = BATCH_BYTES) -> Iterator[ReadBatch]:
         """Split a partition's objects, in the listing's order, into batches that are read when they are called.
@@ -222,7 +165,7 @@ class Lake:
             if self._folder is None:
                 yield partial(read_objects, self._store, batch)
             else:
-                yield partial(read_files, self._folder, self._store, batch)
+                yield partial(read_files, self._folder, batch)
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read whole objects, many at a time; None for each that does not exist.
@@ -285,7 +228,7 @@ class Lake:
 
     async def _list_keys(self, folder: str) -> list[str]:
         with turning_store_errors(f"list {folder}/"):
-            return [meta["path"] async for page in self._list_pages(folder) for meta in page]
+            return [meta["path"] async for page in obstore.list(self._store, folder) for meta in page]
 
     async def _get(self, key: str) -> bytes | None:
         with turning_store_errors(f"read {key}"):

@@ -1,11 +1,9 @@
 """Raw objects, read a few megabytes at a time while those before are decoded, and cut where lines end."""
 
-import asyncio
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,9 +15,7 @@ from handler.definitions.errors import LakeError
 from handler.definitions.raw import RawContent, RawObject
 from handler.lake.ahead import work_ahead
 from handler.lake.requests import gather, run, turning_store_errors
-
-PORTION_BYTES: Final = 2 * 2**20
-"""How much is read at a time: small objects together, large ones in parts. It stays in the processor's cache."""
+from handler.lake.unpack import PART_BYTES, unpack
 
 _PORTIONS_AHEAD: Final = 2
 _READERS: Final = 2
@@ -56,13 +52,14 @@ def read_objects(store: ObjectStore, objects: Sequence[RawObject]) -> Iterator[R
     LakeError
         If the store refuses or does not answer, or an object changes while its parts are read.
     """
+    by_key = {item.key: item for item in objects}
     jobs = (partial(_read_portion, store, portion) for portion in _plan_portions(objects))
     with closing(work_ahead(jobs, threads=_READERS, ahead=_PORTIONS_AHEAD, name="read")) as portions:
-        for contents in portions:
-            yield from contents
+        stored = chain.from_iterable(portions)
+        yield from unpack(stored, lambda key: (_read_piece(store, piece) for piece in _split(by_key[key])))
 
 
-def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -> Iterator[RawContent]:
+def read_files(folder: Path, objects: Iterable[RawObject]) -> Iterator[RawContent]:
     """Read raw objects as files of a lake in a folder: as :func:`read_objects`, but by whoever takes them.
 
     A disk answers at once, so nothing is gained by asking ahead, and much by decoding what the same core just copied.
@@ -71,8 +68,6 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
     ----------
     folder
         The lake's folder.
-    store
-        The same lake; it knows how names are written that no key can have.
     objects
         What to read, with the sizes of the listing.
 
@@ -86,24 +81,26 @@ def read_files(folder: Path, store: ObjectStore, objects: Iterable[RawObject]) -
     LakeError
         If a file cannot be read, or became shorter than the listing says.
     """
-    for item in objects:
-        try:
-            file = (folder / item.key).open("rb", buffering=0)
-        except FileNotFoundError:
-            yield _read_piece(store, _Piece(item))
-            continue
-        except OSError as error:
-            raise LakeError(f"read {item.key}", str(error)) from error
-        with file, turning_store_errors(f"read {item.key}"):
-            if _is_compressed(item):
-                yield _decompress(item.key, file.read())
-                continue
-            for start in range(0, max(item.size, 1), PORTION_BYTES):
-                wanted = min(PORTION_BYTES, item.size - start)
-                data = file.read(wanted)
-                if len(data) < wanted:
-                    raise LakeError(f"read {item.key}", "it was cut short while it was read; run again")
-                yield RawContent(item.key, data, goes_on=start + wanted < item.size)
+    by_key = {item.key: item for item in objects}
+    stored = (part for item in by_key.values() for part in _read_file(folder, item))
+    yield from unpack(stored, lambda key: _read_file(folder, by_key[key]))
+
+
+def _read_file(folder: Path, item: RawObject) -> Iterator[RawContent]:
+    try:
+        file = (folder / item.key).open("rb", buffering=0)
+    except FileNotFoundError:
+        yield RawContent(item.key, problem=_GONE)
+        return
+    except OSError as error:
+        raise LakeError(f"read {item.key}", str(error)) from error
+    with file, turning_store_errors(f"read {item.key}"):
+        for start in range(0, max(item.size, 1), PART_BYTES):
+            wanted = min(PART_BYTES, item.size - start)
+            data = file.read(wanted)
+            if len(data) < wanted:
+                raise LakeError(f"read {item.key}", "it was cut short while it was read; run again")
+            yield RawContent(item.key, data, goes_on=start + wanted < item.size)
 
 
 def split_by_size(objects: Iterable[RawObject], most: int) -> Iterator[list[RawObject]]:
@@ -122,24 +119,17 @@ def split_by_size(objects: Iterable[RawObject], most: int) -> Iterator[list[RawO
 
 def _plan_portions(objects: Iterable[RawObject]) -> Iterator[list[_Piece]]:
     """Put small objects together; each piece of a large one is a portion of its own."""
-    for together in split_by_size(objects, PORTION_BYTES):
-        if together[0].size > PORTION_BYTES:
+    for together in split_by_size(objects, PART_BYTES):
+        if together[0].size > PART_BYTES:
             yield from ([piece] for piece in _split(together[0]))
         else:
             yield [_Piece(item) for item in together]
 
 
 def _split(item: RawObject) -> Iterator[_Piece]:
-    """Split a large object; one that is compressed is of no use in parts."""
-    if _is_compressed(item):
-        yield _Piece(item)
-        return
-    for start in range(0, item.size, PORTION_BYTES):
-        yield _Piece(item, start, min(start + PORTION_BYTES, item.size))
-
-
-def _is_compressed(item: RawObject) -> bool:
-    return item.key.endswith(".gz")
+    """Split an object into parts."""
+    for start in range(0, max(item.size, 1), PART_BYTES):
+        yield _Piece(item, start, min(start + PART_BYTES, item.size))
 
 
 def _read_portion(store: ObjectStore, portion: Sequence[_Piece]) -> list[RawContent]:
@@ -165,8 +155,6 @@ def _read_piece(store: ObjectStore, piece: _Piece) -> RawContent:
             return RawContent(item.key, problem=_GONE)
         except PreconditionError as error:
             raise LakeError(f"read {item.key}", "it was overwritten while it was read; run again") from error
-    if _is_compressed(item):
-        return _decompress(item.key, data)
     return RawContent(item.key, memoryview(data), goes_on=piece.end is not None and piece.end < item.size)
 
 
@@ -177,15 +165,4 @@ async def _read_small(store: ObjectStore, item: RawObject) -> RawContent:
             data = await response.bytes_async()
         except FileNotFoundError:
             return RawContent(item.key, problem=_GONE)
-    return (
-        await asyncio.to_thread(_decompress, item.key, data)
-        if _is_compressed(item)
-        else RawContent(item.key, memoryview(data))
-    )
-
-
-def _decompress(key: str, data: bytes | obstore.Bytes) -> RawContent:
-    try:
-        return RawContent(key, gzip.decompress(data))
-    except (EOFError, OSError, zlib.error) as error:
-        return RawContent(key, problem=f"not readable as gzip: {error}")
+    return RawContent(item.key, memoryview(data))

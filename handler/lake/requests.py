@@ -29,6 +29,7 @@ def _explain(error: BaseException) -> str:
     message = " ".join(str(error).split("\n\nDebug source")[0].split())
     for code, advice in (
         ("NoSuchBucket", "the bucket does not exist; check DATA_LAKE_BUCKET"),
+        ("InvalidObjectState", "the object is archived; restore it, or take it out of raw/"),
         ("AccessDenied", "access is denied; check the role's permissions"),
         ("error sending request", "the store does not answer; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE"),
     ):

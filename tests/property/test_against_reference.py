@@ -25,7 +25,9 @@ BAD_LINES = [
     b'{"timestamp_utc":"2025-10-15T01:00:00Z","vibration_rms":1}',
     b'{"machine_id":"","timestamp_utc":"2025-10-15T01:00:00Z","vibration_rms":1}',
     b'{"machine_id":"M1","vibration_rms":1}',
-    b'{"machine_id":"M1","timestamp_utc":"2025-10-15 01:00:00Z","vibration_rms":1}',
+    b'{"machine_id":"M1","timestamp_utc":"2025/10/15 01:00:00Z","vibration_rms":1}',
+    b'{"machine_id":"M1","timestamp_utc":"1969-12-31T01:00:00Z","vibration_rms":1}',
+    b'{"machine_id":"M1","timestamp_utc":"2025-10-15T01:00:00Z","codigo_evento":[],"vibration_rms":1}',
     b'{"machine_id":"M1","timestamp_utc":"2025-02-30T01:00:00Z","vibration_rms":1}',
     b'{"machine_id":"M1","timestamp_utc":"2025-10-15T01:00:00Z","other":1}',
     b'{"machine_id":"M1","timestamp_utc":"2025-10-15T01:00:00Z","vibration_rms":"1"}',
@@ -35,6 +37,12 @@ BAD_LINES = [
     b"   ",
     b"",
 ]
+ODD_LINES = [
+    b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:00:00Z","codigo_evento":308,"vibration_rms":1}',
+    b'{"machine_id":"M1","timestamp_utc":"2025-10-15 00:00:00,5z","vibration_rms":1}{"machine_id":"M2","x":{"y":"}{"}}',
+    b'{"machine_id":"M1","timestamp_utc":"2025-10-15t00:00:01z","vibration_rms":1}{"machine_id":"M2"',
+]
+"""Lines in unusual forms, of which all or a part is accepted."""
 
 plain = st.floats(0, 200, width=64)
 profiles: dict[str, st.SearchStrategy[float]] = {
@@ -57,7 +65,7 @@ def raw_lines(draw: st.DrawFn, values: st.SearchStrategy[float]) -> tuple[int, b
     """An hour of arrival and a line: on time, late, far too late, a little ahead or from the future."""
     arrival = draw(st.integers(0, SPAN_HOURS - 1))
     if draw(st.integers(0, 9)) == 0:
-        return arrival, draw(st.sampled_from(BAD_LINES))
+        return arrival, draw(st.sampled_from([*BAD_LINES, *ODD_LINES]))
     lateness = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 3, 24, 25, 30, -1]))
     event_time = T0 + (arrival - lateness) * HOUR + timedelta(microseconds=draw(offsets))
     fields: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handler.lake.objects import PORTION_BYTES
+from handler.lake import unpack
 from scripts.cost import PAGE, PART_BYTES, ROOT, estimate, fill
 
 
@@ -16,7 +16,7 @@ def test_ten_times_the_machines_write_ten_times_the_items() -> None:
 
 
 def test_large_objects_are_billed_by_the_ranges_they_are_read_by() -> None:
-    assert PART_BYTES == PORTION_BYTES
+    assert unpack.PART_BYTES == PART_BYTES
     assert estimate(50_000, 1024)["S3 requests"] > 2 * estimate(1_000, 1024)["S3 requests"]
 
 

@@ -36,9 +36,11 @@ def test_accepted_line_keeps_machine_time_and_readings() -> None:
         ("not_json", b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":NaN}'),
         ("not_json", b'{"machine_id":"M1","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":-Infinity}'),
         ("not_json", b'{"machine_id":"M\xff","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
-        ("not_json", b'\xef\xbb\xbf{"machine_id":"M1"}'),
+        ("not_json", b' \xef\xbb\xbf{"machine_id":"M1"}'),
         ("not_json", b'{"machine_id":"\\ud800","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
-        ("not_json", GOOD + GOOD),
+        ("not_json", GOOD + b"x"),
+        ("not_json", GOOD + b" " + GOOD),
+        ("not_json", GOOD[:-1] + GOOD),
         ("not_json", b"[" * 100_000),
         ("not_object", b"[]"),
         ("not_object", b"null"),
@@ -55,8 +57,11 @@ def test_accepted_line_keeps_machine_time_and_readings() -> None:
         ("bad_timestamp", line("M1", "2025-10-15T00:01:00", temperature=1)),
         ("no_reading", line("M1", at(0.5))),
         ("no_reading", line("M1", at(0.5), temperature=None, pressure=3)),
-        ("no_reading", line("M1", at(0.5), codigo_evento="")),
-        ("no_reading", line("M1", at(0.5), codigo_evento=7)),
+        ("bad_failure_code", line("M1", at(0.5), codigo_evento="")),
+        ("bad_failure_code", line("M1", at(0.5), codigo_evento=7.5, temperature=20)),
+        ("bad_failure_code", line("M1", at(0.5), codigo_evento=True, temperature=20)),
+        ("bad_failure_code", line("M1", at(0.5), codigo_evento=["F"], temperature="x")),
+        ("bad_timestamp", line("M1", "2025-10-15T24:00:00Z", codigo_evento=[])),
         ("not_a_number", line("M1", at(0.5), temperature="70")),
         ("not_a_number", line("M1", at(0.5), temperature=True)),
         ("not_a_number", line("M1", at(0.5), temperature=[70])),
@@ -69,8 +74,8 @@ def test_accepted_line_keeps_machine_time_and_readings() -> None:
         ("out_of_range", line("M1", at(0.5), temperature=400.0001)),
         ("out_of_range", line("M1", at(0.5), temperature=20, vibration=-0.1)),
         ("out_of_range", line("M1", at(9), temperature=1e30)),
-        ("from_the_future", line("M1", at(1, minutes=5, microseconds=1), temperature=20)),
-        ("from_the_future", line("M1", at(1, minutes=6), codigo_evento="FALHA")),
+        ("from_the_future", line("M1", at(1, minutes=15, microseconds=1), temperature=20)),
+        ("from_the_future", line("M1", at(1, minutes=16), codigo_evento="FALHA")),
     ],
 )
 def test_line_is_rejected_for_the_first_reason_that_holds(reason: str, raw: bytes) -> None:
@@ -81,8 +86,13 @@ def test_line_is_rejected_for_the_first_reason_that_holds(reason: str, raw: byte
 
 
 def test_every_reason_is_one_of_those_listed_in_order() -> None:
-    assert REASONS.index("not_json") < REASONS.index("missing_machine_id") < REASONS.index("from_the_future")
-    assert len(set(REASONS)) == len(REASONS) == 9
+    assert (
+        REASONS.index("too_long")
+        < REASONS.index("not_json")
+        < REASONS.index("missing_machine_id")
+        < REASONS.index("from_the_future")
+    )
+    assert len(set(REASONS)) == len(REASONS) == 11
 
 
 @pytest.mark.parametrize(
@@ -92,8 +102,9 @@ def test_every_reason_is_one_of_those_listed_in_order() -> None:
         line("ñ" * 256, at(0.5), temperature=1),
         line("M1", at(0.5), temperature=-60, vibration=0),
         line("M1", at(0.5), temperature=400, vibration=200),
-        line("M1", at(1, minutes=5), temperature=1),
-        line("M1", "0001-01-01T00:00:00Z", temperature=1),
+        line("M1", at(1, minutes=15), temperature=1),
+        line("M1", "1970-01-01T00:00:00Z", temperature=1),
+        line("M1", "1969-12-31 23:00:00,5-03:00", temperature=1),
         GOOD[:-1] + b',"deep":' + b"[" * 900 + b"]" * 900 + b"}",
         GOOD[:-1] + b',"big":1e999}',
         b"  " + GOOD + b"\t\r",
@@ -157,15 +168,20 @@ VALID = [
     "2025-10-15T09:00:00+0530",
     "2025-10-15T09:00:00+05",
     "2024-02-29T23:59:59Z",
-    "0001-01-01T00:00:00Z",
+    "2025-10-15t09:00:00z",
+    "2025-10-15 09:00:00Z",
+    "2025-10-15 09:00:00,123456+01:30",
+    "1970-01-01T00:00:00Z",
+    "1969-12-31T23:59:59.999999-00:01",
     "9999-12-31T23:59:59Z",
 ]
 INVALID = [
     "",
     "2025-10-15",
     "2025-10-15T09:00:00",
-    "2025-10-15 09:00:00Z",
-    "2025-10-15t09:00:00z",
+    "2025-10-15_09:00:00Z",
+    "2025-10-15T09:00:00,Z",
+    "2025-10-15T09:00:00;5Z",
     "2025-10-15T09:00:00.Z",
     "2025-10-15T09:00:00.1234567890Z",
     "2025-02-29T00:00:00Z",
@@ -178,7 +194,9 @@ INVALID = [
     "2025-10-15T09:00:00Z ",
     "٢٠٢٥-10-15T09:00:00Z",
     "0000-01-01T00:00:00Z",
-    "0001-01-01T00:00:00+01:00",
+    "1969-12-31T23:59:59.999999Z",
+    "1970-01-01T00:00:00+01:00",
+    "9999-12-31T23:59:59-00:01",
     "2025-10-15T09:00Z",
 ]
 
@@ -215,3 +233,42 @@ def test_exponent_is_not_taken_modulo_anything(power: str) -> None:
     assert batch.rejected["reason"].to_list() == ["not_a_number"]
     small = parse(raw.replace(b"1e", b"1e-"))
     assert small.readings["temperature_celsius"].to_list() == [0.0]
+
+
+def test_objects_one_right_after_the_other_are_lines_with_one_number() -> None:
+    failure = line("M1", at(0.25), codigo_evento="FALHA}{")
+    cut = b'{"machine_id":"M1"'
+    batch = parse(GOOD, GOOD + failure + line("M2", at(0.5), vibration=1) + line("M3", at(9), vibration=1) + cut, GOOD)
+    assert batch.lines == 7
+    assert batch.readings["machine_id"].cast(pl.String).to_list() == ["M1", "M1", "M1", "M2"]
+    assert batch.failures.rows() == [("M1", at(0.25), "FALHA}{", "raw/a.jsonl", 2)]
+    assert batch.rejected.rows() == [
+        ("raw/a.jsonl", 2, "from_the_future", line("M3", at(9), vibration=1).decode()),
+        ("raw/a.jsonl", 2, "not_json", cut.decode()),
+    ]
+
+
+def test_900_objects_without_a_line_feed_are_900_lines() -> None:
+    batch = parse_batch([RawContent("raw/a.jsonl", GOOD * 900)], SPEC, T0)
+    assert (batch.lines, batch.readings.height) == (900, 900)
+
+
+def test_bad_object_among_others_on_a_line_leaves_those_after_it_in_quarantine_with_it() -> None:
+    batch = parse(GOOD + b'{"machine_id":}' + GOOD)
+    assert (batch.lines, batch.readings.height) == (2, 1)
+    assert batch.rejected.rows() == [("raw/a.jsonl", 1, "not_json", (b'{"machine_id":}' + GOOD).decode())]
+
+
+def test_byte_order_mark_at_the_start_of_an_object_is_passed_over() -> None:
+    mark = b"\xef\xbb\xbf"
+    batch = parse_batch([RawContent(f"raw/{name}.jsonl", mark + GOOD + b"\r\n" + GOOD) for name in "ab"], SPEC, T0)
+    assert (batch.lines, batch.readings.height) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(308, "308"), (-7, "-7"), (3.08e2, "308"), (2**63, str(2**63)), ("x", "x")]
+)
+def test_failure_code_is_a_text_or_a_whole_number(value: object, code: str) -> None:
+    batch = parse(line("M1", at(0.5), codigo_evento=value, temperature=20))
+    assert batch.failures["codigo_evento"].to_list() == [code]
+    assert batch.readings.is_empty()

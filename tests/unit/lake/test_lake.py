@@ -10,8 +10,9 @@ import pytest
 from obstore.store import LocalStore, MemoryStore
 
 from handler.definitions.errors import ConfigurationError, LakeError
-from handler.definitions.raw import RawContent, RawObject
-from handler.lake.lake import Lake, Listing
+from handler.definitions.raw import RawObject
+from handler.lake.lake import Lake
+from handler.lake.listing import Listing
 from handler.lake.objects import split_by_size
 from tests.harness import at, write_raw
 
@@ -26,12 +27,14 @@ def names(listing: Listing) -> list[str]:
 
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_only_telemetry_objects_are_listed_and_the_rest_is_counted(tmp_path: Path, *, is_folder: bool) -> None:
-    for name in ("b.jsonl", "a.jsonl.gz", "c.json", "d.jsonl.tmp", "_SUCCESS", "deep/e.jsonl", ".jsonl"):
+    held = ["a.jsonl.gz", "b.jsonl", "c.json", "d.json.gz", "e.ndjson", "f.ndjson.gz"]
+    others = ["d.jsonl.tmp", "_SUCCESS", "deep/e.jsonl", ".jsonl", "._a.jsonl", "_tmp.jsonl", "x.JSONL", "y.gz"]
+    for name in [*held, *others]:
         write_raw(tmp_path, at(9), name, b"{}\n")
     lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     listings, strays = lake.list_partitions([at(9), at(10)])
-    assert names(listings[at(9)]) == ["a.jsonl.gz", "b.jsonl"]
-    assert listings[at(9)].skipped == 5
+    assert names(listings[at(9)]) == held
+    assert listings[at(9)].skipped == len(others)
     assert listings[at(10)] == Listing()
     assert strays == {}
 
@@ -45,13 +48,20 @@ def test_objects_above_the_partitions_are_strays(tmp_path: Path, *, is_folder: b
         "raw/year=2025/x.jsonl",
         "raw/year=2025/month=10/day=15/hour=24/x.jsonl",
         "raw/year=2025/month=10/day=15/hour=9/x.jsonl",
+        "raw/year=2025/month=10/day=32/hour=09/x.jsonl",
+        "raw/year=2025/month=13/x.jsonl",
     ):
         (tmp_path / stray).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / stray).write_bytes(b"{}")
     lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     listings, strays = lake.list_partitions([at(9)])
     assert names(listings[at(9)]) == ["a.jsonl"]
-    assert strays == {"raw": 2, "raw/year=2025": 1, "raw/year=2025/month=10/day=15": 2}
+    assert strays == {
+        "raw": 2,
+        "raw/year=2025": 2,
+        "raw/year=2025/month=10": 1,
+        "raw/year=2025/month=10/day=15": 2,
+    }
 
 
 def test_fingerprint_follows_the_listing(tmp_path: Path) -> None:
@@ -98,9 +108,10 @@ def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_
     listing = lake.list_partitions([at(9)])[0][at(9)]
     next(tmp_path.rglob("gone.jsonl")).unlink()
     (batch,) = [list(read()) for read in lake.split_batches(listing)]
-    assert batch[0] == RawContent(batch[0].key, b"one\ntwo\n")
-    assert [content.problem is not None for content in batch] == [False, True, True, True, True]
-    assert batch[4].problem == "the object was listed, but is gone"
+    assert b"".join(content.data for content in batch[:-4]) == b"one\ntwo\n"
+    assert {content.key[-10:] for content in batch[:-4]} == {"a.jsonl.gz"}
+    assert [content.problem is not None for content in batch[-5:]] == [False, True, True, True, True]
+    assert batch[-1].problem == "the object was listed, but is gone"
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

@@ -16,6 +16,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.ingest.classes import parse_batch
 from handler.ingest.framing import cut_lines
 from handler.lake import objects as raw
+from handler.lake import unpack
 from handler.lake.lake import Lake
 from handler.lake.objects import read_files, read_objects
 from tests.harness import T0, at, line, write_raw
@@ -69,7 +70,8 @@ def test_batch_is_parsed_alike_wherever_its_objects_are_cut(places: list[int]) -
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "PORTION_BYTES", 100)
+    monkeypatch.setattr(raw, "PART_BYTES", 100)
+    monkeypatch.setattr(unpack, "PART_BYTES", 100)
 
 
 DATA = {
@@ -150,8 +152,8 @@ def test_object_that_is_deleted_while_it_is_read_is_an_error(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("small_portions")
 def test_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path: Path) -> None:
-    store, item = open_store(tmp_path, b"a" * 1000)
-    contents = read_files(tmp_path, store, [item])
+    _, item = open_store(tmp_path, b"a" * 1000)
+    contents = read_files(tmp_path, [item])
     next(contents)
     (tmp_path / "a.jsonl").write_bytes(b"b" * 75)
     with pytest.raises(LakeError, match=r"could not read a\.jsonl: it was cut short while it was read; run again"):
@@ -159,10 +161,10 @@ def test_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path: Path) -> 
 
 
 def test_file_is_read_as_far_as_the_listing_says(tmp_path: Path) -> None:
-    store, item = open_store(tmp_path, b"a" * 1000)
+    _, item = open_store(tmp_path, b"a" * 1000)
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b"more")
-    (content,) = read_files(tmp_path, store, [item])
+    (content,) = read_files(tmp_path, [item])
     assert content.data == b"a" * 1000
     assert not content.goes_on
 
@@ -171,7 +173,7 @@ def test_file_is_read_as_far_as_the_listing_says(tmp_path: Path) -> None:
 def test_object_that_is_gone_is_a_problem_of_its_own(tmp_path: Path, *, by_file: bool) -> None:
     store, item = open_store(tmp_path, b"a")
     gone = RawObject("gone.jsonl", 1)
-    contents = read_files(tmp_path, store, [gone, item]) if by_file else read_objects(store, [gone, item])
+    contents = read_files(tmp_path, [gone, item]) if by_file else read_objects(store, [gone, item])
     assert [(content.key, content.problem) for content in contents] == [
         ("gone.jsonl", "the object was listed, but is gone"),
         ("a.jsonl", None),
@@ -181,4 +183,4 @@ def test_object_that_is_gone_is_a_problem_of_its_own(tmp_path: Path, *, by_file:
 def test_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").mkdir()
     with pytest.raises(LakeError, match=r"could not read a\.jsonl"):
-        list(read_files(tmp_path, LocalStore(tmp_path), [RawObject("a.jsonl", 1)]))
+        list(read_files(tmp_path, [RawObject("a.jsonl", 1)]))
