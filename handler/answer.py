@@ -1,9 +1,10 @@
 """The run's answer: what was read, built and written, as one JSON object."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -12,6 +13,8 @@ from handler.definitions.timestamps import HOUR, format_instant
 from handler.plan import Plan
 from handler.stores.online import OnlineResult
 from handler.tiles.partition import MappedPartition
+
+_MOST_CLOCKS: Final = 10
 
 
 @dataclass(slots=True)
@@ -24,6 +27,9 @@ class Accounting:
     unknown_fields: int = 0
     tiles_built: int = 0
     tiles_reused: int = 0
+    tiles_kept: int = 0
+    too_late: Counter[str] = field(default_factory=Counter)
+    from_the_future: Counter[str] = field(default_factory=Counter)
     machines: int = 0
     stalest_seconds: float | None = None
     online: OnlineResult = field(default_factory=OnlineResult)
@@ -43,6 +49,8 @@ class Accounting:
         )
         self.rejected.update(counts.rejected)
         self.unknown_fields += counts.unknown_fields
+        self.too_late.update(counts.too_late)
+        self.from_the_future.update(counts.from_the_future)
         for hours, lines in mapped.manifest.lateness.items():
             if hours > 0:
                 self.lines["too_late" if hours * HOUR > allowed_lateness else "late"] += lines
@@ -58,6 +66,7 @@ class Accounting:
         """Write the answer; ``lines`` adds up: read = accepted + failures + duplicates + rejected.
 
         ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
+        ``clocks`` names the machines with the most lines that are too late or from the future.
         """
         lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
         return {
@@ -69,10 +78,33 @@ class Accounting:
                 "rejected": dict(sorted(self.rejected.items())),
                 "unknown_fields": self.unknown_fields,
             },
-            "tiles": {"built": self.tiles_built, "reused": self.tiles_reused},
+            "tiles": {"built": self.tiles_built, "reused": self.tiles_reused, "kept": self.tiles_kept},
+            "clocks": {
+                machine: {"too_late": self.too_late[machine], "from_the_future": self.from_the_future[machine]}
+                for machine, _ in sorted(
+                    (self.too_late + self.from_the_future).items(), key=lambda item: (-item[1], item[0])
+                )[:_MOST_CLOCKS]
+            },
             "machines": self.machines,
             "stalest_machine_seconds": self.stalest_seconds,
-            "online": {"written": self.online.written, "stale_skipped": self.online.stale_skipped},
+            "online": asdict(self.online),
             "training": {"files": self.training_files, "rows": self.training_rows},
             "duration_ms": duration_ms,
         }
+
+
+def was_every_object_skipped(answer: Mapping[str, Any]) -> bool:
+    """Tell whether a run found objects, and no telemetry among them.
+
+    Parameters
+    ----------
+    answer
+        The run's answer.
+
+    Returns
+    -------
+    bool
+        False also where nothing was there.
+    """
+    objects, tiles = answer["objects"], answer["tiles"]
+    return objects["skipped"] > 0 and not (objects["read"] or objects["unreadable"] or any(tiles.values()))

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from handler.answer import was_every_object_skipped
 from handler.aws import find_table_endpoint
 from handler.definitions.errors import ProcessingError
+from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
 from handler.pipeline import Job, run_pipeline
 from handler.plan import Plan, make_plan
 from handler.settings import Settings
-from handler.stores.online import OnlineResult, to_items, write_items
+from handler.stores.online import RETENTION, OnlineResult, to_items, write_items
 
 if TYPE_CHECKING:
     from handler.stores.dynamodb import DynamoDB
@@ -42,17 +44,44 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     ProcessingError
         If the run cannot be done, so that the caller retries and the dead-letter queue fills.
     """
-    now = datetime.now(UTC)
+    return run(event, now=datetime.now(UTC), function_name=getattr(context, "function_name", "local"))
+
+
+def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local") -> dict[str, Any]:
+    """Do what an event asks for, at a time of one's own choice.
+
+    Parameters
+    ----------
+    event
+        As of :func:`lambda_handler`.
+    now
+        The time of the call, UTC.
+    function_name
+        The metrics' dimension.
+
+    Returns
+    -------
+    dict
+        As of :func:`lambda_handler`.
+
+    Raises
+    ------
+    ProcessingError
+        As of :func:`lambda_handler`.
+    """
     try:
         settings = Settings.from_environment(os.environ)
         logger.setLevel(settings.log_level)
         spec = FeatureSpec.load(settings.features_file)
+        require_small_items(spec)
         plan = make_plan(
             event,
             now=now,
             time_window=settings.time_window,
             lookback=spec.lookback,
             allowed_lateness=settings.allowed_lateness,
+            future_tolerance=settings.future_tolerance,
+            raw_retention=settings.raw_retention,
         )
         answer = run_pipeline(plan, prepare_job(plan, spec, settings, now))
     except ProcessingError as error:
@@ -61,8 +90,10 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     except Exception:
         logger.exception("run failed")
         raise
+    if was_every_object_skipped(answer):
+        logger.warning("every object was skipped; raw objects are named *.jsonl, *.ndjson or *.json, or so with .gz")
     logger.info("run finished", extra=answer)
-    emit_metrics(answer, getattr(context, "function_name", "local"))
+    emit_metrics(answer, function_name)
     return answer
 
 
@@ -72,6 +103,8 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
     def write_online(rows: pl.DataFrame) -> OnlineResult:
         if rows.is_empty():
             return OnlineResult()
+        if plan.as_of + RETENTION <= now:
+            return OnlineResult(expired_skipped=rows.height)
         client = connect_dynamodb(settings.endpoint, settings.region)
         return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill)
 

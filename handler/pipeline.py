@@ -119,7 +119,7 @@ def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[
     needed = plan.list_contributors(hours | {plan.as_of}) | plan.arrivals
     strays: dict[str, int] = {}
     while needed:
-        survey = _Survey(job, accounting)
+        survey = _Survey(plan, job, accounting)
         built = _build_partitions(
             survey.find_stale([needed & plan.arrivals, needed - plan.arrivals]), plan, job, accounting
         )
@@ -146,6 +146,7 @@ class _Survey:
         Objects that lie above the partitions, by folder.
     """
 
+    plan: Plan
     job: Job
     accounting: Accounting
     stored: dict[datetime, Manifest | None] = field(default_factory=dict)
@@ -154,17 +155,24 @@ class _Survey:
     def find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
         """Give the partitions whose listing is not the stored one; a group is looked at when its turn comes."""
         for group in filter(None, groups):
-            listings, strays = self.job.lake.list_partitions(group)
+            expired = set(filter(self.plan.is_expired, group))
+            listings, strays = self.job.lake.list_partitions(set(group) - expired)
             self.strays |= strays
-            self.stored |= self._read_manifests(sorted(listings))
+            stored = self._read_manifests(sorted(group))
+            self.stored |= stored
+            self.accounting.tiles_kept += len(expired & stored.keys())
             for hour, listing in sorted(listings.items()):
                 self.accounting.objects["skipped"] += listing.skipped
-                fingerprint = fingerprint_inputs(listing.fingerprint, self.job.spec)
+                fingerprint = fingerprint_inputs(listing.fingerprint, self.job.spec, self.plan.future_tolerance)
                 manifest = self.stored.get(hour)
                 if manifest is not None and manifest.fingerprint == fingerprint:
                     self.accounting.tiles_reused += 1
-                elif hour in self.stored or listing.objects:
-                    yield RawPartition(hour, self.job.lake.split_batches(listing), fingerprint)
+                elif listing.objects:
+                    yield RawPartition(
+                        hour, self.job.lake.split_batches(listing), fingerprint, self.plan.future_tolerance
+                    )
+                elif hour in self.stored:  # its raw objects have all gone, by a lifecycle rule: its files stand
+                    self.accounting.tiles_kept += 1
 
     def _read_manifests(self, partitions: Sequence[datetime]) -> dict[datetime, Manifest | None]:
         tails = self.job.lake.read_tails(tiles_key(partition) for partition in partitions)
@@ -177,7 +185,7 @@ def _build_partitions(
 ) -> dict[datetime, Manifest]:
     """Build the files of partitions, and return their manifests."""
     built: dict[datetime, Manifest] = {}
-    with closing(map_partitions(stale, job.spec)) as partitions:
+    with closing(map_partitions(stale, job.spec, plan.allowed_lateness)) as partitions:
         for mapped in partitions:
             files = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
             job.lake.write({name(mapped.hour): data for name, data in files.items()})

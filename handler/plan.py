@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from handler.definitions.errors import EventError
-from handler.definitions.timestamps import HOUR, TILE, ceil_to, floor_to, parse_instant
+from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, TILE, ceil_to, floor_to, parse_instant
 
 BLOCK: Final = timedelta(hours=24)
 """The training hours of less than this are computed together."""
@@ -30,6 +30,10 @@ class Plan:
         How far before its ``as_of`` a feature row can see.
     allowed_lateness
         How late a reading may arrive and still count in features.
+    future_tolerance
+        How far after the end of its arrival partition an event time may lie.
+    raw_kept_from
+        Raw objects of earlier partitions may have expired: these are not looked at again. None where raw is kept.
     is_backfill
         Whether the event named a span; an online item is then replaced only by a newer one.
     arrivals
@@ -42,6 +46,8 @@ class Plan:
     end: datetime
     lookback: timedelta
     allowed_lateness: timedelta
+    future_tolerance: timedelta = FUTURE_TOLERANCE
+    raw_kept_from: datetime | None = None
     is_backfill: bool = False
     arrivals: frozenset[datetime] = field(init=False)
     training_hours: frozenset[datetime] = field(init=False)
@@ -57,11 +63,15 @@ class Plan:
         """The instant the online features speak of."""
         return self.end
 
+    def is_expired(self, partition: datetime) -> bool:
+        """Tell whether raw objects of a partition may have expired."""
+        return self.raw_kept_from is not None and partition < self.raw_kept_from
+
     def list_contributors(self, instants: Iterable[datetime]) -> set[datetime]:
         """List the partitions that can hold event times which the rows of some instants see.
 
-        The first is an hour before the longest window, for event times a little ahead of their arrival. The last is as
-        late as a reading may be. Partitions after an instant count as well: what has arrived, counts.
+        The first is the hour before the longest window, or the one before it, for event times ahead of their arrival.
+        The last is as late as a reading may be. Partitions after an instant count as well: what has arrived, counts.
 
         Parameters
         ----------
@@ -85,7 +95,8 @@ class Plan:
             partition
             for instant in instants
             for partition in _iterate_hours(
-                floor_to(instant - self.lookback, HOUR) - HOUR, ceil_to(instant, HOUR) + self.allowed_lateness
+                ceil_to(instant - self.lookback - self.future_tolerance, HOUR) - HOUR,
+                ceil_to(instant, HOUR) + self.allowed_lateness,
             )
         }
 
@@ -120,6 +131,8 @@ def make_plan(
     time_window: timedelta,
     lookback: timedelta,
     allowed_lateness: timedelta = timedelta(hours=24),
+    future_tolerance: timedelta = FUTURE_TOLERANCE,
+    raw_retention: timedelta | None = None,
 ) -> Plan:
     """Read the event that started a run.
 
@@ -136,6 +149,10 @@ def make_plan(
         As in :class:`Plan`.
     allowed_lateness
         As in :class:`Plan`.
+    future_tolerance
+        As in :class:`Plan`.
+    raw_retention
+        How long raw objects are kept; None where they do not expire.
 
     Returns
     -------
@@ -157,15 +174,17 @@ def make_plan(
     """
     if not isinstance(event, Mapping):
         raise EventError(f'event: {event!r} is no object; send {{}}, {{"as_of"}} or {{"start", "end"}}')
+    raw_kept_from = None if raw_retention is None else now - raw_retention
+    settings = (lookback, allowed_lateness, future_tolerance, raw_kept_from)
     fields = {name for name, value in event.items() if value is not None}
     if fields == {"start", "end"}:
         start, end = _read_instant(event, "start"), _read_instant(event, "end")
         if start >= end:
             raise EventError(f"event: start {event['start']!r} is not five minutes or more before end {event['end']!r}")
-        return Plan(start, end, lookback, allowed_lateness, is_backfill=True)
+        return Plan(start, end, *settings, is_backfill=True)
     if fields <= {"as_of"}:
         as_of = _read_instant(event, "as_of") if fields else floor_to(now, TILE)
-        return Plan(as_of - time_window, as_of, lookback, allowed_lateness)
+        return Plan(as_of - time_window, as_of, *settings)
     raise EventError(
         f"event: fields {', '.join(sorted(map(str, fields)))} name no run; send {{}}, "
         '{"as_of"}, or "start" and "end" together'

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from handler.definitions.errors import ConfigurationError
+from handler.definitions.timestamps import FUTURE_TOLERANCE
 
 MAX_HOURS: Final = 168
+_MINUTE: Final = timedelta(minutes=1)
+_MOST_MINUTES: Final = 60
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TABLE: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
 _LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -29,6 +32,10 @@ class Settings:
         ``TIME_WINDOW``: the span one run answers for, 1 to 168 hours.
     allowed_lateness
         ``ALLOWED_LATENESS``: how late a reading may arrive and still count in features, 0 to 168 hours.
+    future_tolerance
+        ``FUTURE_TOLERANCE``: how far after the end of its arrival partition an event time may lie, 0 to 60 minutes.
+    raw_retention
+        ``RAW_RETENTION_HOURS``: how long raw objects are kept; None where they do not expire.
     log_level
         ``LOG_LEVEL``.
     endpoint
@@ -43,6 +50,8 @@ class Settings:
     table: str
     time_window: timedelta
     allowed_lateness: timedelta = timedelta(hours=24)
+    future_tolerance: timedelta = FUTURE_TOLERANCE
+    raw_retention: timedelta | None = None
     log_level: str = "INFO"
     endpoint: str | None = None
     region: str | None = None
@@ -73,6 +82,8 @@ class Settings:
             table=_read_table(environment),
             time_window=_read_hours(environment, "TIME_WINDOW", lowest=1),
             allowed_lateness=_read_hours(environment, "ALLOWED_LATENESS", lowest=0, default=24),
+            future_tolerance=_read_future_tolerance(environment),
+            raw_retention=_read_raw_retention(environment),
             log_level=_read_log_level(environment),
             endpoint=_read_endpoint(environment),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
@@ -110,6 +121,26 @@ def _read_hours(environment: Mapping[str, str], name: str, *, lowest: int, defau
     value = _read_required(environment, name, meaning)
     if not re.fullmatch(r"[0-9]{1,4}", value) or not lowest <= int(value) <= MAX_HOURS:
         raise ConfigurationError(name, f"{value!r} will not do; set it to {meaning}")
+    return timedelta(hours=int(value))
+
+
+def _read_future_tolerance(environment: Mapping[str, str]) -> timedelta:
+    value = environment.get("FUTURE_TOLERANCE") or str(FUTURE_TOLERANCE // _MINUTE)
+    if not re.fullmatch(r"[0-9]{1,2}", value) or int(value) > _MOST_MINUTES:
+        raise ConfigurationError(
+            "FUTURE_TOLERANCE", f"{value!r} will not do; set it to a whole number of minutes from 0 to {_MOST_MINUTES}"
+        )
+    return int(value) * _MINUTE
+
+
+def _read_raw_retention(environment: Mapping[str, str]) -> timedelta | None:
+    value = environment.get("RAW_RETENTION_HOURS")
+    if not value:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", value):
+        raise ConfigurationError(
+            "RAW_RETENTION_HOURS", f"{value!r} will not do; set it to a whole number of hours from 1 to 999999"
+        )
     return timedelta(hours=int(value))
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from handler.app import connect_dynamodb, lambda_handler
+from handler.app import connect_dynamodb, run
 from handler.definitions.timestamps import format_instant
 from handler.observability import SERVICE
 
@@ -50,9 +50,9 @@ class LocalFunction:
         self._log = log
 
     def run_at(self, as_of: datetime) -> dict[str, Any]:
-        """Invoke the function's entry point as its schedule would."""
+        """Invoke the function as its schedule would, when it would: else what it writes might have expired."""
         with contextlib.redirect_stdout(self._log):
-            return lambda_handler({"as_of": format_instant(as_of)}, None)
+            return run({"as_of": format_instant(as_of)}, now=as_of)
 
     def read_items(self) -> list[Mapping[str, Any]]:
         """Read the table's items, sorted by machine."""

@@ -5,7 +5,7 @@ import os
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -91,13 +91,14 @@ class Pipeline:
     table: Table = field(default_factory=Table)
     now: datetime = NOW
 
-    def run(self, as_of: datetime) -> Row:
-        return self.invoke({"as_of": stamp(as_of)})
+    def run(self, as_of: datetime, **more: Any) -> Row:
+        """Run at an instant; other fields of the plan as given."""
+        return self.invoke({"as_of": stamp(as_of)}, **more)
 
     def backfill(self, start: datetime, end: datetime) -> Row:
         return self.invoke({"start": stamp(start), "end": stamp(end)})
 
-    def invoke(self, event: Mapping[str, str]) -> Row:
+    def invoke(self, event: Mapping[str, str], **more: Any) -> Row:
         plan = make_plan(
             event,
             now=self.now,
@@ -105,6 +106,7 @@ class Pipeline:
             lookback=self.spec.lookback,
             allowed_lateness=self.allowed_lateness,
         )
+        plan = replace(plan, **more)
         return run_pipeline(
             plan,
             Job(

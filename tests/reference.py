@@ -342,7 +342,7 @@ def _tile_means(points: Iterable[tuple[datetime, float]]) -> dict[int, Fraction]
 
 
 def _zone(mean: Fraction, boundaries: Sequence[float]) -> str:
-    return "ABCD"[sum(mean > Fraction(boundary) for boundary in boundaries)]
+    return "ABCD"[sum(mean - Fraction(b) > abs(Fraction(b)) / 10**9 for b in boundaries)]
 
 
 def _to_integers(values: Sequence[float]) -> tuple[list[int], Fraction]:

@@ -5,6 +5,7 @@ from typing import Final
 
 import polars as pl
 
+from handler.definitions.errors import ConfigurationError
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 
@@ -62,6 +63,11 @@ the tile means of the two readings."""
 HOUR_FILE_SCHEMA: Final[Schema] = {**HOUR_SCHEMA, "partition": INSTANT}
 """Columns of an hour file: ``partition`` is the start of the hour of arrival, so that many files are read as one."""
 
+_LARGEST_ITEM: Final = 400 * 1024
+_LARGEST_NUMBER: Final = 12
+_LARGEST_KEY: Final = 4 * 256 + 200
+"""Bytes of ``machine_id``, of the times beside it, and of their names."""
+
 STATISTICS: Final[Schema] = {
     "count": pl.Int64(),
     **dict.fromkeys(
@@ -104,6 +110,31 @@ def feature_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:
     for a, b in spec.pairs:
         schema |= {f"{a}_{b}_corr_{window.label}": pl.Float64() for window in spec.windows}
     return schema
+
+
+def require_small_items(spec: FeatureSpec) -> None:
+    """Refuse features of which an item of the table might be too large for DynamoDB.
+
+    An item counts by the bytes of its attributes' names and values; a double takes up to 12.
+
+    Parameters
+    ----------
+    spec
+        The readings, windows and pairs.
+
+    Raises
+    ------
+    ConfigurationError
+        If an item with every feature could pass 400 KB.
+    """
+    names = feature_schema(spec)
+    size = _LARGEST_KEY + sum(len(name) + _LARGEST_NUMBER for name in names)
+    if size > _LARGEST_ITEM:
+        raise ConfigurationError(
+            "features.toml",
+            f"{len(names):,} features make items of up to {size:,} bytes, and DynamoDB takes {_LARGEST_ITEM:,}; "
+            "name fewer readings or windows",
+        )
 
 
 def row_schema(spec: FeatureSpec) -> dict[str, pl.DataType]:

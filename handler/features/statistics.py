@@ -14,6 +14,9 @@ WINDOW_KEYS: Final = ("event_timestamp", "machine_id", "series", "window")
 _MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
 _CONSTANT: Final = 1e-12
+_AT_BOUNDARY: Final = 1e-9
+"""A mean this near to a boundary, relative, lies on it: sums round."""
+
 """Tile means that deviate less than this share of the readings' range are equal but for rounding."""
 
 
@@ -75,6 +78,8 @@ def correlate() -> pl.Expr:
 
 def find_zone(mean: pl.Expr, reading: Reading) -> pl.Expr:
     """Find the zone of a mean; a boundary belongs to the lower zone."""
-    above = pl.sum_horizontal((mean > boundary).cast(pl.Int32) for boundary in reading.zone_boundaries)
+    above = pl.sum_horizontal(
+        (mean - boundary > _AT_BOUNDARY * abs(boundary)).cast(pl.Int32) for boundary in reading.zone_boundaries
+    )
     zone = above.replace_strict(list(range(len(ZONES))), list(ZONES), return_dtype=pl.String)
     return pl.when(mean.is_not_null()).then(zone)

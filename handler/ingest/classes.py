@@ -1,8 +1,9 @@
 """Raw lines → accepted, failures, rejected: every line in exactly one class."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from handler.ingest.decoder import FallbackLine
 
 TOO_LONG: Final = "too_long"
+FROM_THE_FUTURE: Final = "from_the_future"
 REASONS: Final = (
     TOO_LONG,
     "not_json",
@@ -29,7 +31,7 @@ REASONS: Final = (
     "no_reading",
     "not_a_number",
     "out_of_range",
-    "from_the_future",
+    FROM_THE_FUTURE,
 )
 """Why a line is rejected, in the order in which the reasons are tried."""
 
@@ -58,6 +60,8 @@ class ParsedBatch:
         The number of lines; blank ones do not count.
     unknown_fields : int
         The number of numeric fields that the spec does not know.
+    from_the_future : Counter of str
+        The rejected lines that are from the future, by machine.
     is_ordered : bool
         Whether each machine's values of a reading come with ever later event times: then no line is there twice.
     """
@@ -68,14 +72,19 @@ class ParsedBatch:
     objects: int
     lines: int
     unknown_fields: int
+    from_the_future: Counter[str]
     is_ordered: bool
 
 
-def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: datetime) -> ParsedBatch:
+def parse_batch(
+    contents: Iterable[RawContent],
+    spec: FeatureSpec,
+    partition: datetime,
+    future_tolerance: timedelta = FUTURE_TOLERANCE,
+) -> ParsedBatch:
     """Put every line of a batch of raw objects in its class.
 
-    Event times keep their microseconds; later digits are cut off. An event time more than five minutes after the end
-    of the arrival partition is from the future. A null field counts as absent.
+    Event times keep their microseconds; later digits are cut off. A null field counts as absent.
 
     Parameters
     ----------
@@ -85,6 +94,8 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
         The readings, with their plausible ranges in their own units.
     partition
         Start of the hour of arrival, UTC.
+    future_tolerance
+        An event time further after the end of the partition is from the future.
 
     Returns
     -------
@@ -93,7 +104,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
     """
     from handler.ingest.decoder import decode_readings  # noqa: PLC0415 - with numpy, which takes half as long as Polars
 
-    rest = _Rest(spec, _find_latest(partition))
+    rest = _Rest(spec, partition + HOUR + future_tolerance)
     decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
     unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
     return ParsedBatch(
@@ -103,6 +114,7 @@ def parse_batch(contents: Iterable[RawContent], spec: FeatureSpec, partition: da
         objects=len(rest.keys),
         lines=decoded.lines.height + rest.lines,
         unknown_fields=decoded.unknown_fields + rest.unknown_fields,
+        from_the_future=rest.from_the_future,
         is_ordered=decoded.is_ordered and all(frame.is_empty() for frame in rest.readings),
     )
 
@@ -120,6 +132,7 @@ class _Rest:
     rejected: list[pl.DataFrame] = field(default_factory=list)
     lines: int = 0
     unknown_fields: int = 0
+    from_the_future: Counter[str] = field(default_factory=Counter)
 
     def note_objects(self, contents: Iterable[RawContent]) -> Iterator[RawContent]:
         """Note each object's key, and its problem if it has one."""
@@ -141,6 +154,8 @@ class _Rest:
         lines = classify_lines(decoded.lines, self.spec, self.latest)
         self.lines += lines.height
         self.unknown_fields += decoded.unknown_fields
+        ahead = lines.filter(pl.col("reason") == FROM_THE_FUTURE).get_column("machine_id")
+        self.from_the_future.update(dict(ahead.value_counts().iter_rows()))
         is_bad, is_failure = pl.col("reason").is_not_null(), pl.col("codigo_evento").is_not_null()
         bad = self._locate(lines.filter(is_bad), fallback)
         raw_text = pl.Series("raw_text", [_quote(fallback[row].raw) for row in bad.get_column("row")], dtype=pl.String)
@@ -175,11 +190,6 @@ def _split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
             start += len(part)
     if start < len(line.raw):
         yield line._replace(raw=line.raw[start:])
-
-
-def _find_latest(partition: datetime) -> datetime:
-    """Find the latest event time that is not from the future."""
-    return partition + HOUR + FUTURE_TOLERANCE
 
 
 def _quote(raw: bytes) -> str:
@@ -240,5 +250,5 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
         .when(~is_failure & out_of_range.fill_null(value=False))
         .then(pl.lit("out_of_range"))
         .when(pl.col("event_time") > latest)
-        .then(pl.lit("from_the_future"))
+        .then(pl.lit(FROM_THE_FUTURE))
     )

@@ -42,10 +42,11 @@ Item = dict[str, Attribute]
 
 @dataclass(frozen=True, slots=True)
 class OnlineResult:
-    """How many items were written, and how many left alone because the table had a newer one."""
+    """How many items were written, left alone because the table had a newer one, or not sent: they had expired."""
 
     written: int = 0
     stale_skipped: int = 0
+    expired_skipped: int = 0
 
 
 def to_items(rows: pl.DataFrame, created: datetime) -> Iterator[Item]:

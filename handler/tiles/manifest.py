@@ -3,19 +3,22 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Self
 
 from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import FUTURE_TOLERANCE
 
-TILE_FORMAT: Final = 4
+TILE_FORMAT: Final = 5
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
 _DOCUMENT: Final = "manifest"
+_MINUTE: Final = timedelta(minutes=1)
 
 
-def fingerprint_inputs(listing: str, spec: FeatureSpec) -> str:
-    """Name all inputs of a tile file: the listing of its partition (a digest), the readings, and the format."""
-    return f"{TILE_FORMAT}:{spec.fingerprint}:{listing}"
+def fingerprint_inputs(listing: str, spec: FeatureSpec, future_tolerance: timedelta = FUTURE_TOLERANCE) -> str:
+    """Name all inputs of a tile file: the listing of its partition (a digest), the readings, and how they are read."""
+    return f"{TILE_FORMAT}:{future_tolerance // _MINUTE}:{spec.fingerprint}:{listing}"
 
 
 @dataclass(frozen=True, slots=True)

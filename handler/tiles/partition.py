@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import tee
 from typing import Final
@@ -14,7 +14,7 @@ import polars as pl
 
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND
+from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, MICROSECOND
 from handler.ingest.classes import UNREADABLE, ParsedBatch, parse_batch
 from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
@@ -26,6 +26,7 @@ from handler.tiles.hours import describe_hours, roll_up_hours
 from handler.tiles.manifest import Manifest
 from handler.tiles.merge import merge_tiles
 
+_ALLOWED_LATENESS: Final = timedelta(hours=24)
 _PARSERS: Final = 2
 _PARSED_AHEAD: Final = 5
 _TILES_HELD: Final = 100_000
@@ -46,16 +47,22 @@ class RawPartition:
         Its objects, in the listing's order; each batch is read once.
     fingerprint
         Of the inputs, kept in the tile file.
+    future_tolerance
+        How far after the end of the partition an event time may lie.
     """
 
     hour: datetime
     batches: Iterable[ReadBatch]
     fingerprint: str
+    future_tolerance: timedelta = FUTURE_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionCounts:
-    """What became of the objects and lines of one partition; sums of partitions add up."""
+    """What became of the objects and lines of one partition; sums of partitions add up.
+
+    ``too_late`` and ``from_the_future`` count lines by machine: they tell of clocks.
+    """
 
     objects_read: int = 0
     unreadable: int = 0
@@ -65,6 +72,8 @@ class PartitionCounts:
     duplicates: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     unknown_fields: int = 0
+    too_late: Counter[str] = field(default_factory=Counter)
+    from_the_future: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,9 @@ class MappedPartition:
     counts: PartitionCounts
 
 
-def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Generator[MappedPartition, None, None]:
+def map_partitions(
+    partitions: Iterable[RawPartition], spec: FeatureSpec, allowed_lateness: timedelta = _ALLOWED_LATENESS
+) -> Generator[MappedPartition, None, None]:
     """Turn raw partitions, one after the other, into their processed files.
 
     Few batches are in memory at a time: some are read and parsed in threads while the one before is merged. Of earlier
@@ -105,6 +116,8 @@ def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Gen
         The partitions to map; each is asked for while the one before is read.
     spec
         The readings.
+    allowed_lateness
+        Beyond which lines count as too late; their tiles hold them all the same.
 
     Yields
     ------
@@ -120,7 +133,10 @@ def map_partitions(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Gen
     parsed = work_ahead(_list_jobs(to_parse, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
     with closing(parsed) as batches:
         for partition in to_map:
-            yield _map_partition(partition, iter(batches.__next__, None), spec)
+            builder = _PartitionBuilder(partition.hour, spec, allowed_lateness)
+            for batch in iter(batches.__next__, None):
+                builder.add(batch)
+            yield builder.finish(partition.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +154,14 @@ def _list_jobs(
     """List the jobs of parsing: one a batch, and one that does nothing after each partition."""
     for partition in partitions:
         for read in partition.batches:
-            yield partial(_summarize_batch, read, spec, partition.hour)
+            yield partial(_summarize_batch, read, spec, partition)
         yield lambda: None
 
 
-def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: datetime) -> _SummarizedBatch:
-    batch = parse_batch(read(), spec, partition)
+def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: RawPartition) -> _SummarizedBatch:
+    batch = parse_batch(read(), spec, partition.hour, partition.future_tolerance)
     unique = UniqueLines(batch.readings, has_ties=False) if batch.is_ordered else drop_repeated(batch.readings)
     return _SummarizedBatch(batch, unique, build_tiles(unique, spec.reading_names))
-
-
-def _map_partition(partition: RawPartition, batches: Iterable[_SummarizedBatch], spec: FeatureSpec) -> MappedPartition:
-    builder = _PartitionBuilder(partition.hour, spec)
-    for batch in batches:
-        builder.add(batch)
-    return builder.finish(partition.fingerprint)
 
 
 @dataclass(slots=True)
@@ -161,6 +170,7 @@ class _PartitionBuilder:
 
     hour: datetime
     spec: FeatureSpec
+    allowed_lateness: timedelta
     lateness: Counter[int] = field(default_factory=Counter)
     seen: SeenLines = field(default_factory=SeenLines)
     tiles: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(TILE_SCHEMA)])
@@ -170,6 +180,8 @@ class _PartitionBuilder:
     lines: int = 0
     readings: int = 0
     unknown_fields: int = 0
+    too_late: Counter[str] = field(default_factory=Counter)
+    from_the_future: Counter[str] = field(default_factory=Counter)
 
     def add(self, summarized: _SummarizedBatch) -> None:
         """Add a batch, less the lines that an earlier one had."""
@@ -180,13 +192,19 @@ class _PartitionBuilder:
         self.unknown_fields += batch.unknown_fields
         self.failures.append(batch.failures)
         self.rejected.append(batch.rejected)
+        self.from_the_future.update(batch.from_the_future)
         if lines.is_empty():
             return
         is_again = self.seen.find_again(lines)
         if is_again.any():
             lines = lines.filter(~is_again)
             tiles = build_tiles(UniqueLines(lines, has_ties), self.spec.reading_names)
-        self.lateness.update(_count_lateness(lines, self.hour))
+        lateness = _count_lateness(lines, self.hour)
+        self.lateness.update(lateness)
+        if lateness and max(lateness) * HOUR > self.allowed_lateness:
+            latest = pl.lit(self.hour - self.allowed_lateness, dtype=INSTANT)
+            late = lines.filter(pl.col("event_time") < latest).get_column("machine_id").cast(pl.String)
+            self.too_late.update(dict(late.value_counts().iter_rows()))
         self.tiles.append(tiles)
         if sum(part.height for part in self.tiles[1:]) > max(_TILES_HELD, self.tiles[0].height):
             self.tiles = [merge_tiles(pl.concat(self.tiles))]
@@ -220,6 +238,8 @@ class _PartitionBuilder:
                 duplicates=self.readings - accepted + failures.height - first_failures.height,
                 rejected=reasons,
                 unknown_fields=self.unknown_fields,
+                too_late=self.too_late,
+                from_the_future=self.from_the_future,
             ),
         )
 

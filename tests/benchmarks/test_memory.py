@@ -19,8 +19,9 @@ HOURS = 24
 # Not getrusage: a process begins with the peak of the one that started it.
 INVOKE = """
 import json, re, sys
-from handler.app import lambda_handler
-sys.stdout, answer = sys.stderr, lambda_handler({"as_of": sys.argv[1]}, None)
+from handler.app import run
+from handler.definitions.timestamps import parse_instant
+sys.stdout, answer = sys.stderr, run({"as_of": sys.argv[1]}, now=parse_instant(sys.argv[1]))
 peak = int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
 print(json.dumps({"peak_mb": peak * 1024 / 1e6, **answer["lines"], "written": answer["online"]["written"]}),
       file=sys.__stdout__)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
-from handler.app import connect_dynamodb, lambda_handler, open_lake
+from handler.app import connect_dynamodb, open_lake, run
 from handler.definitions.errors import LakeError
 from handler.definitions.layout import quarantine_key, tiles_key, training_key
 from handler.lake.lake import Lake
@@ -35,24 +35,24 @@ def test_run_on_s3_leaves_what_a_run_on_a_folder_leaves(aws: Aws, simulated: Sim
     root = simulated.pipeline.root
     for path in sorted((root / "raw/year=2025/month=10/day=15").glob("hour=0*/*")):
         aws.s3.put_object(Bucket="lake", Key=path.relative_to(root).as_posix(), Body=path.read_bytes())
-    answer = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T08:00:00Z"}, now=at(8))
     check_sums(answer)
     assert answer["lines"]["read"] > 40_000
-    assert answer["online"] == {"written": 8, "stale_skipped": 0}
+    assert answer["online"] == {"written": 8, "stale_skipped": 0, "expired_skipped": 0}
     stored = aws.read_parquet(training_key(at(8))).drop("created_timestamp")
     assert_close(stored, pl.read_parquet(root / training_key(at(8))).drop("created_timestamp"))
     items = aws.dynamodb.scan(TableName="features")["Items"]
     assert len(items) == 8
     assert {item["event_timestamp"]["S"] for item in items} == {"2025-10-15T08:00:00Z"}
-    again = lambda_handler({"as_of": "2025-10-15T08:00:00Z"}, None)
-    assert again["tiles"] == {"built": 0, "reused": answer["tiles"]["built"]}
+    again = run({"as_of": "2025-10-15T08:00:00Z"}, now=at(8))
+    assert again["tiles"] == {"built": 0, "reused": answer["tiles"]["built"], "kept": 0}
 
 
 def test_backfill_leaves_the_newest_item_alone(aws: Aws) -> None:
     put(aws, f"{FOLDER}/a.jsonl", line("M1", at(8.5), vibration=1))
-    assert lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)["online"]["written"] == 1
+    assert run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))["online"]["written"] == 1
     span = {"start": "2025-10-15T00:00:00Z", "end": "2025-10-15T09:00:00Z"}
-    assert lambda_handler(span, None)["online"] == {"written": 0, "stale_skipped": 1}
+    assert run(span, now=at(9))["online"] == {"written": 0, "stale_skipped": 1, "expired_skipped": 0}
 
 
 def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:
@@ -60,7 +60,7 @@ def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:
         put(aws, key, b"")
     good = line("M1", at(8.5), vibration=1)
     put(aws, f"{FOLDER}/with space %41 ñ#?.jsonl", good)
-    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
     assert answer["objects"] == {"read": 1, "skipped": 4, "unreadable": 0}
     assert answer["machines"] == 1
 
@@ -69,7 +69,7 @@ def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:
 def test_stray_with_an_impossible_key_costs_nothing_but_a_count(aws: Aws, stray: str) -> None:
     put(aws, stray, b"")
     put(aws, f"{FOLDER}/a.jsonl", line("M1", at(8.5), vibration=1))
-    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
     assert answer["objects"] == {"read": 1, "skipped": 1, "unreadable": 0}
     assert answer["machines"] == 1
 
@@ -78,7 +78,7 @@ def test_stray_with_an_impossible_key_costs_nothing_but_a_count(aws: Aws, stray:
 def test_impossible_key_in_a_partition_costs_nothing_but_a_count(aws: Aws, name: str) -> None:
     put(aws, f"{FOLDER}/{name}", b"")
     put(aws, f"{FOLDER}/a.jsonl", line("M1", at(8.5), vibration=1))
-    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
     assert answer["objects"] == {"read": 1, "skipped": 1, "unreadable": 0}
     assert answer["machines"] == 1
 
@@ -86,13 +86,13 @@ def test_impossible_key_in_a_partition_costs_nothing_but_a_count(aws: Aws, name:
 def test_missing_bucket_is_an_error_that_names_it(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_LAKE_BUCKET", "elsewhere")
     with pytest.raises(LakeError, match="the bucket does not exist; check DATA_LAKE_BUCKET"):
-        lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+        run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
 
 
 def test_many_pages_of_small_objects_are_all_read(aws: Aws) -> None:
     for k in range(1203):
         put(aws, f"{FOLDER}/{k:05d}.jsonl", line(f"M{k % 7}", at(8, seconds=k), vibration=k % 50))
-    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
     assert answer["objects"]["read"] == answer["lines"]["accepted"] == 1203
     assert aws.read_parquet(tiles_key(at(8)))["n"].sum() == 1203
 
@@ -103,7 +103,7 @@ def test_object_larger_than_a_part_is_read_whole(aws: Aws) -> None:
     assert len(data) > 2 * PART_BYTES
     put(aws, f"{FOLDER}/large.jsonl", data)
     put(aws, f"{FOLDER}/small.jsonl", line("M7", at(8.5), vibration=1))
-    answer = lambda_handler({"as_of": "2025-10-15T09:00:00Z"}, None)
+    answer = run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
     assert answer["objects"] == {"read": 2, "skipped": 0, "unreadable": 0}
     assert (answer["lines"]["accepted"], answer["lines"]["rejected"]) == (40_001, {"not_json": 1})
     assert aws.read_parquet(tiles_key(at(8)))["n"].sum() == 40_001

@@ -11,15 +11,18 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from handler.definitions.layout import partition_path, training_key
+from handler.definitions.timestamps import HOUR, floor_to
 from handler.stores.online import to_items
 from tests.frames import assert_close
-from tests.harness import Aws, Pipeline, at, line, stamp
+from tests.harness import Aws, Pipeline, line, stamp
 from tests.runtime.conftest import RUNTIME, Unpacked
 
 EMULATOR = RUNTIME / "aws-lambda-rie"
@@ -99,35 +102,36 @@ class Function:
 
 
 def test_handler_computes_features_in_the_real_runtime(unpacked: Unpacked, aws: Aws, tmp_path: Path) -> None:
+    hour = floor_to(datetime.now(UTC), HOUR) - HOUR  # the runtime has a clock of its own
     lines = [
-        line(machine, at(9, minutes=k / 2), temperature=70 + k % 7 + offset, vibration=1 + (k % 5) / 10)
+        line(machine, hour + timedelta(minutes=k / 2), temperature=70 + k % 7 + offset, vibration=1 + (k % 5) / 10)
         for machine, offset in (("PUMP-A01", 0), ("PUMP-A02", 5))
         for k in range(100)
     ]
     body = b"\n".join([*lines, b"no json", lines[0]]) + b"\n"
-    key = "raw/year=2025/month=10/day=15/hour=09/a.jsonl"
+    key = f"raw/{partition_path(hour)}/a.jsonl"
     aws.s3.put_object(Bucket="lake", Key=key, Body=body)
     expected = Pipeline(tmp_path / "here")
     (expected.root / key).parent.mkdir(parents=True)
     (expected.root / key).write_bytes(body)
-    expected_answer = expected.run(at(10))
+    expected_answer = expected.run(hour + HOUR)
 
     log = tmp_path / "emulator.log"
     environment = {**aws.environment, "AWS_ALLOW_HTTP": "true"}
     with emulated_function(unpacked, log, environment) as function:
-        answer = function.invoke({"as_of": stamp(at(10))})
-        again = function.invoke({"as_of": stamp(at(10))})
+        answer = function.invoke({"as_of": stamp(hour + HOUR)})
+        again = function.invoke({"as_of": stamp(hour + HOUR)})
         peak = function.read_peak_memory()
 
     assert answer.get("lines") == expected_answer["lines"], (answer, log.read_text()[-3000:])
     assert answer["lines"]["accepted"] == 200
-    assert answer["online"] == {"written": 2, "stale_skipped": 0}
-    assert again["tiles"] == {"built": 0, "reused": 1}
+    assert answer["online"] == {"written": 2, "stale_skipped": 0, "expired_skipped": 0}
+    assert again["tiles"] == {"built": 0, "reused": 1, "kept": 0}
     items = {item["machine_id"]["S"]: item for item in aws.dynamodb.scan(TableName="features")["Items"]}
-    training = "processed/training/year=2025/month=10/day=15/hour=10/features.parquet"
+    training = training_key(hour + HOUR)
     mine = pl.read_parquet(expected.root / training)
     assert_close(aws.read_parquet(training).drop("created_timestamp"), mine.drop("created_timestamp"))
-    for item in to_items(mine.drop("created_timestamp"), at(10)):
+    for item in to_items(mine.drop("created_timestamp"), hour + HOUR):
         machine = item["machine_id"]["S"]
         item["created_timestamp"] = items[machine]["created_timestamp"]
         assert_items_close(items[machine], item)

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handler.app import connect_dynamodb, lambda_handler
+from handler.app import connect_dynamodb, lambda_handler, run
 from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError
+from handler.definitions.timestamps import parse_instant
 from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
 AS_OF = {"as_of": "2025-10-15T09:00:00Z"}
@@ -30,7 +32,7 @@ def lake(tmp_path: Path, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def invoke(event: Any) -> Row:
-    return lambda_handler(event, Context())
+    return run(event, now=at(9.1), function_name=Context.function_name)
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[Row]:
@@ -60,13 +62,51 @@ def test_answer_tells_the_whole_run(lake: Path, capsys: pytest.CaptureFixture[st
             "rejected": {"not_json": 1},
             "unknown_fields": 0,
         },
-        "tiles": {"built": 2, "reused": 0},
+        "tiles": {"built": 2, "reused": 0, "kept": 0},
+        "clocks": {"M1": {"too_late": 1, "from_the_future": 0}},
         "machines": 2,
         "stalest_machine_seconds": 14400.0,
-        "online": {"written": 2, "stale_skipped": 0},
+        "online": {"written": 2, "stale_skipped": 0, "expired_skipped": 0},
         "training": {"files": 6, "rows": 5},
     }
-    assert invoke(AS_OF)["tiles"] == {"built": 0, "reused": 2}
+    assert invoke(AS_OF)["tiles"] == {"built": 0, "reused": 2, "kept": 0}
+
+
+def test_items_that_would_have_expired_are_not_written(lake: Path, aws: Aws) -> None:
+    write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), vibration=1)])
+    week = timedelta(days=7)
+    expired = run(AS_OF, now=at(9) + week)
+    assert expired["online"] == {"written": 0, "stale_skipped": 0, "expired_skipped": 1}
+    assert aws.dynamodb.scan(TableName="features")["Items"] == []
+    assert run(AS_OF, now=at(9) + week - timedelta(microseconds=1))["online"]["written"] == 1
+
+
+def test_entry_point_runs_at_the_time_of_the_call(lake: Path) -> None:
+    answer = lambda_handler({}, Context())
+    assert abs(parse_instant(answer["as_of"]) - datetime.now(UTC)) < timedelta(minutes=6)
+    assert lambda_handler(AS_OF, Context())["as_of"] == AS_OF["as_of"]
+
+
+def test_machines_whose_clocks_are_wrong_are_named(lake: Path) -> None:
+    lines = [line(f"M{k:02d}", at(-30), vibration=1) for k in range(12)]
+    lines += [line("M03", at(-31), vibration=1), line("M07", at(9, minutes=16), vibration=1)]
+    lines += [line("M11", at(9, minutes=17 + k), vibration=1) for k in range(2)]
+    write_raw(lake, at(8), "a.jsonl", [*lines, line("good", at(8.5), vibration=1)])
+    clocks = invoke(AS_OF)["clocks"]
+    assert list(clocks) == ["M11", "M03", "M07", "M00", "M01", "M02", "M04", "M05", "M06", "M08"]
+    assert clocks["M11"] == {"too_late": 1, "from_the_future": 2}
+    assert clocks["M03"] == {"too_late": 2, "from_the_future": 0}
+
+
+@pytest.mark.parametrize(("name", "is_warned"), [("Firehose-1-2025", True), ("a.jsonl", False)])
+def test_warning_says_that_every_object_was_skipped(
+    lake: Path, capsys: pytest.CaptureFixture[str], name: str, is_warned: bool
+) -> None:
+    write_raw(lake, at(8), name, [line("M1", at(8.5), vibration=1)])
+    for _ in range(2):
+        invoke(AS_OF)
+        warnings = [entry["message"] for entry in logged(capsys) if entry.get("level") == "WARNING"]
+        assert [text[:24] for text in warnings] == ["every object was skipped"] * is_warned
 
 
 def test_answer_is_one_json_line_of_the_log(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,3 +182,16 @@ def test_log_level_is_obeyed(lake: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
     invoke(AS_OF)
     assert [entry for entry in logged(capsys) if "_aws" not in entry] == []
+
+
+def test_features_whose_items_could_pass_400_kb_are_refused_before_anything_is_read(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = "".join(f'[[readings]]\nname = "reading_{k}"\nplausible = [0, 1]\n' for k in range(60))
+    features = tmp_path / "features.toml"
+    monkeypatch.setenv("FEATURES_FILE", str(features))
+    features.write_text(f"windows = {[f'{hours}h' for hours in range(1, 25)]}\n{readings}")
+    with pytest.raises(ConfigurationError, match=r"20,220 features make items of up to [0-9,]+ bytes, and DynamoDB"):
+        invoke(AS_OF)
+    features.write_text(f"windows = ['1h', '6h', '24h']\n{readings}")
+    assert invoke(AS_OF)["machines"] == 0

@@ -30,10 +30,10 @@ def test_only_the_changed_partition_is_read_again(tmp_path: Path) -> None:
     for hour in range(6):
         write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
     pipeline = Pipeline(tmp_path)
-    assert pipeline.run(at(6))["tiles"] == {"built": 6, "reused": 0}
+    assert pipeline.run(at(6))["tiles"] == {"built": 6, "reused": 0, "kept": 0}
     write_raw(tmp_path, at(3), "b.jsonl", steady("M2", 3))
     again = pipeline.run(at(6))
-    assert again["tiles"] == {"built": 1, "reused": 5}
+    assert again["tiles"] == {"built": 1, "reused": 5, "kept": 0}
     assert again["lines"]["read"] == 12
     assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
 
@@ -86,7 +86,7 @@ def test_too_late_is_kept_in_its_tile_but_in_no_feature(tmp_path: Path) -> None:
     assert pipeline.read_processed("tiles")["tile_start"].to_list() == [at(5.5), at(6.5)]
     assert pipeline.rows_at(at(7))["M1"]["vibration_rms_count_24h"] == 1
     patient = Pipeline(tmp_path, allowed_lateness=25 * HOUR)
-    assert patient.run(at(31))["tiles"] == {"built": 0, "reused": 1}
+    assert patient.run(at(31))["tiles"] == {"built": 0, "reused": 1, "kept": 0}
     assert patient.rows_at(at(7))["M1"]["vibration_rms_count_24h"] == 2
 
 
@@ -106,17 +106,44 @@ def test_arrival_in_a_partition_outside_the_span_is_caught_up_with(tmp_path: Pat
     pipeline.run(at(12))
     write_raw(tmp_path, at(5), "slow_writer.jsonl", steady("M2", 5))
     answer = pipeline.run(at(14))
-    assert answer["tiles"] == {"built": 1, "reused": 13}
+    assert answer["tiles"] == {"built": 1, "reused": 13, "kept": 0}
     assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
 
 
-def test_emptied_partition_loses_its_tiles(tmp_path: Path) -> None:
-    path = write_raw(tmp_path, at(5), "a.jsonl", steady("M1", 5))
+def test_partition_whose_raw_objects_have_all_gone_keeps_its_files(tmp_path: Path) -> None:
+    path = write_raw(tmp_path, at(5), "a.jsonl", [*steady("M1", 5), line("M1", at(5.5), codigo_evento="FALHA")])
     pipeline = Pipeline(tmp_path)
     assert pipeline.run(at(6))["machines"] == 1
+    files = {
+        file: file.read_bytes() for file in (tmp_path / "processed").rglob("*.parquet") if "training" not in str(file)
+    }
     path.unlink()
+    write_raw(tmp_path, at(5), "notes.txt", b"no telemetry")
     again = pipeline.run(at(6))
-    assert (again["machines"], again["tiles"]["built"]) == (0, 1)
+    assert (again["machines"], again["tiles"]) == (1, {"built": 0, "reused": 0, "kept": 1})
+    assert {file: file.read_bytes() for file in files} == files
+
+
+def test_partitions_older_than_the_retention_of_raw_are_not_looked_at_again(tmp_path: Path) -> None:
+    """A lifecycle rule deletes objects one after the other: a partition must not be built of the last ones."""
+    for name, hour in (("a.jsonl", 5.2), ("b.jsonl", 5.7)):
+        write_raw(tmp_path, at(5), name, [line("M1", at(hour), vibration=1)])
+    pipeline = Pipeline(tmp_path)
+    pipeline.run(at(6))
+    before = pipeline.rows_at(at(6))
+    next(tmp_path.rglob("a.jsonl")).unlink()
+    answer = pipeline.run(at(6), raw_kept_from=at(6))
+    assert answer["tiles"] == {"built": 0, "reused": 0, "kept": 1}
+    assert pipeline.rows_at(at(6)) == before
+    assert pipeline.run(at(6), raw_kept_from=at(5))["tiles"] == {"built": 1, "reused": 0, "kept": 0}
+
+
+def test_future_tolerance_is_a_setting_that_builds_tiles_again(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(5), "a.jsonl", [line("M1", at(6, minutes=20), vibration=1)])
+    pipeline = Pipeline(tmp_path)
+    assert pipeline.run(at(7))["lines"]["rejected"] == {"from_the_future": 1}
+    assert pipeline.run(at(7), future_tolerance=timedelta(minutes=20))["lines"]["accepted"] == 1
+    assert pipeline.run(at(7), future_tolerance=timedelta(minutes=20))["tiles"]["reused"] == 1
 
 
 def test_changed_plausible_range_builds_tiles_again(tmp_path: Path) -> None:
@@ -135,7 +162,7 @@ def test_damaged_tile_file_is_built_again(tmp_path: Path) -> None:
     rows = pipeline.rows_at(at(6))
     (tiles,) = (tmp_path / "processed" / "tiles").rglob("*.parquet")
     tiles.write_bytes(b"PAR1 and then nothing")
-    assert pipeline.run(at(6))["tiles"] == {"built": 1, "reused": 0}
+    assert pipeline.run(at(6))["tiles"] == {"built": 1, "reused": 0, "kept": 0}
     assert pipeline.rows_at(at(6)) == rows
 
 
@@ -251,8 +278,8 @@ def test_very_late_lines_do_not_swell_the_manifest() -> None:
 def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     listing = lake.list_partitions([T0])[0][T0]
-    fingerprint = fingerprint_inputs(listing.fingerprint, SPEC)
-    assert fingerprint == f"4:{SPEC.fingerprint}:{listing.fingerprint}"
+    fingerprint = fingerprint_inputs(listing.fingerprint, SPEC, timedelta(minutes=7))
+    assert fingerprint == f"5:7:{SPEC.fingerprint}:{listing.fingerprint}"
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 55])

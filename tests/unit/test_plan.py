@@ -85,6 +85,20 @@ def test_contributors_reach_from_early_clocks_to_the_latest_allowed() -> None:
     assert strict.list_contributors([at(9, minutes=5)]) == {at(7), at(8), at(9)}
 
 
+@pytest.mark.parametrize(("minutes", "first"), [(0, 9), (4, 9), (5, 8), (60, 8)])
+def test_contributors_begin_where_an_event_ahead_of_its_arrival_may_lie(minutes: int, first: int) -> None:
+    """The window begins at 09:05: partition 8 holds event times up to 09:00 and the tolerance, ends included."""
+    plan = Plan(at(0), at(12), HOUR, timedelta(0), future_tolerance=timedelta(minutes=minutes))
+    assert min(plan.list_contributors([at(10, minutes=5)])) == at(first)
+    assert min(plan.list_contributors([at(10)])) == (at(7) if minutes == 60 else at(8))
+
+
+def test_partitions_whose_raw_may_have_expired_are_known() -> None:
+    plan = make_plan({}, now=at(48, minutes=1), time_window=HOUR, lookback=DAY, raw_retention=DAY)
+    assert [hour for hour in (23, 24, 25) if plan.is_expired(at(hour))] == [23, 24]
+    assert not make_plan({}, now=at(48), time_window=HOUR, lookback=DAY).is_expired(at(-9999))
+
+
 def test_a_reading_affects_the_hours_after_it_that_can_see_it() -> None:
     def affected(lookback: timedelta, end: float, lateness: list[int]) -> set[datetime]:
         return Plan(at(0), at(end), lookback, allowed_lateness=4 * HOUR).list_affected_hours(at(6), lateness)

@@ -48,6 +48,11 @@ def test_missing_variable_is_named(name: str) -> None:
         *(("TIME_WINDOW", value) for value in ("0", "169", "-6", "6.0", "six", "6h", " 6", "٦", "1e1")),
         ("ALLOWED_LATENESS", "-1"),
         ("ALLOWED_LATENESS", "169"),
+        ("FUTURE_TOLERANCE", "61"),
+        ("FUTURE_TOLERANCE", "-1"),
+        ("FUTURE_TOLERANCE", "1.5"),
+        ("RAW_RETENTION_HOURS", "0"),
+        ("RAW_RETENTION_HOURS", "a week"),
         ("LOG_LEVEL", "LOUD"),
         ("AWS_ENDPOINT_URL", "localhost:5000"),
     ],
@@ -58,3 +63,10 @@ def test_bad_value_is_named_with_what_would_be_right(name: str, value: str) -> N
     assert caught.value.name == name
     assert value.strip() in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_tolerance_and_retention_are_read() -> None:
+    usual = Settings.from_environment(COMPLETE)
+    assert (usual.future_tolerance, usual.raw_retention) == (timedelta(minutes=15), None)
+    given = Settings.from_environment(COMPLETE | {"FUTURE_TOLERANCE": "0", "RAW_RETENTION_HOURS": "720"})
+    assert (given.future_tolerance, given.raw_retention) == (timedelta(0), timedelta(days=30))

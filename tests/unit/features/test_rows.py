@@ -109,6 +109,18 @@ def test_boundary_belongs_to_the_lower_zone(mean: float, zone: str) -> None:
     assert rows_at(at(9), ("M1", at(8.5), None, mean))["M1"]["vibration_rms_zone"] == zone
 
 
+@pytest.mark.parametrize("boundary", [2.3, 4.5, 7.1])
+def test_mean_that_is_a_boundary_but_for_rounding_lies_in_the_lower_zone(boundary: float) -> None:
+    """Three readings whose exact mean is the boundary, or lies within 1e-9 of it; sums round."""
+    zone = {2.3: "A", 4.5: "B", 7.1: "C"}[boundary]
+    for spread in (0.1, 0.3, 0.7, 1.1):
+        values = (boundary - spread, boundary, boundary + spread * (1 + 1e-10))
+        points: list[Point] = [("M1", at(8.5, seconds=k), None, value) for k, value in enumerate(values)]
+        assert rows_at(at(9), *points)["M1"]["vibration_rms_zone"] == zone
+    above = rows_at(at(9), ("M1", at(8.5), None, boundary * (1 + 3e-9)))["M1"]["vibration_rms_zone"]
+    assert above == chr(ord(zone) + 1)
+
+
 def test_zone_speaks_of_the_last_hour_only() -> None:
     assert rows_at(at(9), ("M1", at(7.5), None, 50.0))["M1"]["vibration_rms_zone"] is None
 
