@@ -1,7 +1,8 @@
 """The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → stores → answer."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from handler.answer import Accounting
-from handler.definitions.layout import failures_key, hours_key, quarantine_key, tiles_key
+from handler.definitions.layout import failures_key, hours_key, quarantine_key, tiles_key, training_key
 from handler.definitions.schema import empty_frame, row_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import format_instant
@@ -20,7 +21,7 @@ from handler.lake.lake import Lake
 from handler.lake.parquet import read_metadata
 from handler.plan import Plan, group_into_blocks
 from handler.stores.online import OnlineResult
-from handler.stores.training import write_training_hours
+from handler.stores.training import Origin, write_training_hours
 from handler.tiles.manifest import Manifest, fingerprint_inputs
 from handler.tiles.partition import RawPartition, map_partitions
 
@@ -76,11 +77,12 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
     """
     started = time.monotonic()
     accounting = Accounting()
-    hours = bring_tiles_up_to_date(plan, job, accounting)
+    manifests = bring_tiles_up_to_date(plan, job, accounting)
+    origins = find_hours_to_write(plan, job, manifests)
     newest: pl.DataFrame | None = None
-    for block in group_into_blocks(hours):
+    for block in group_into_blocks(origins):
         rows = compute_rows(block, plan, job)
-        write_training_hours(job.lake, block, rows, job.now)
+        write_training_hours(job.lake, {hour: origins[hour] for hour in block}, rows, job.now)
         accounting.training_files += len(block)
         accounting.training_rows += rows.height
         if plan.as_of in block:
@@ -93,12 +95,8 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
     return accounting.to_answer(plan, duration_ms=round((time.monotonic() - started) * 1000))
 
 
-def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[datetime]:
-    """Map every partition the run needs whose listing changed, and find the training hours to write.
-
-    These are the whole hours of the span, and each earlier hour that can see a late reading. Such a reading arrived in
-    the span, or lies in a partition that was found changed. Those hours may need more partitions, which are brought up
-    to date in turn.
+def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> dict[datetime, Manifest]:
+    """Map every partition within reach whose listing changed.
 
     Parameters
     ----------
@@ -111,27 +109,54 @@ def bring_tiles_up_to_date(plan: Plan, job: Job, accounting: Accounting) -> set[
 
     Returns
     -------
-    set of datetime
-        The training hours to write.
+    dict of datetime to Manifest
+        What the tile files of all partitions within reach are made of, built or not.
     """
-    hours = set(plan.training_hours)
-    done: set[datetime] = set()
-    needed = plan.list_contributors(hours | {plan.as_of}) | plan.arrivals
-    strays: dict[str, int] = {}
-    while needed:
-        survey = _Survey(plan, job, accounting)
-        built = _build_partitions(
-            survey.find_stale([needed & plan.arrivals, needed - plan.arrivals]), plan, job, accounting
-        )
-        for partition, manifest in (survey.stored | built).items():
-            is_changed = partition in built and partition in survey.stored
-            if manifest is not None and (partition in plan.arrivals or is_changed):
-                hours |= plan.list_affected_hours(partition, manifest.lateness)
-        strays |= survey.strays
-        done |= needed
-        needed = plan.list_contributors(hours) - done
-    accounting.objects["skipped"] += sum(strays.values())
-    return hours
+    needed = plan.list_contributors(plan.reach | {plan.as_of}) | plan.arrivals
+    survey = _Survey(plan, job, accounting)
+    built = _build_partitions(
+        survey.find_stale([needed & plan.arrivals, needed - plan.arrivals]), plan, job, accounting
+    )
+    accounting.objects["skipped"] += sum(survey.strays.values())
+    return {hour: manifest for hour, manifest in (survey.stored | built).items() if manifest is not None}
+
+
+def find_hours_to_write(plan: Plan, job: Job, manifests: Mapping[datetime, Manifest]) -> dict[datetime, Origin]:
+    """Find the training hours to write: those of the span, and those within reach that were made of other tiles.
+
+    What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
+    whether it came as far as the training files.
+
+    Parameters
+    ----------
+    plan
+        What the run is to do.
+    job
+        What it works with.
+    manifests
+        What the tile files of all partitions within reach are made of.
+
+    Returns
+    -------
+    dict of datetime to Origin
+        The hours, and what each is made of.
+    """
+    origins: dict[datetime, Origin] = {}
+    earlier = sorted(plan.reach - plan.training_hours)
+    tails = job.lake.read_tails(map(training_key, earlier))
+    stored = dict(zip(earlier, tails, strict=True))
+    seen_by: dict[datetime, dict[datetime, str]] = defaultdict(dict)
+    for partition, manifest in manifests.items():
+        for hour in plan.list_affected_hours(partition, manifest.lateness):
+            seen_by[hour][partition] = manifest.fingerprint
+    for hour in sorted(plan.reach):
+        seen = seen_by.get(hour, {})
+        origin = Origin.describe(job.spec, plan.allowed_lateness, seen)
+        tail = stored.get(hour)
+        is_made_of_this = tail is not None and Origin.from_metadata(read_metadata(tail)) == origin
+        if hour in plan.training_hours or ((seen or tail is not None) and not is_made_of_this):
+            origins[hour] = origin
+    return origins
 
 
 @dataclass(slots=True)

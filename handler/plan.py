@@ -40,6 +40,8 @@ class Plan:
         The partitions whose hour of arrival touches the span.
     training_hours
         The whole hours in the span.
+    reach
+        The training hours that readings which arrive in the span can change, those of the span included.
     """
 
     start: datetime
@@ -51,12 +53,14 @@ class Plan:
     is_backfill: bool = False
     arrivals: frozenset[datetime] = field(init=False)
     training_hours: frozenset[datetime] = field(init=False)
+    reach: frozenset[datetime] = field(init=False)
 
     def __post_init__(self) -> None:
         after = self.end + TILE
         first = floor_to(self.start, HOUR)
         object.__setattr__(self, "arrivals", frozenset(_iterate_hours(first, after)))
         object.__setattr__(self, "training_hours", frozenset(_iterate_hours(first + HOUR, after)))
+        object.__setattr__(self, "reach", frozenset(_iterate_hours(first + HOUR - self.allowed_lateness, after)))
 
     @property
     def as_of(self) -> datetime:

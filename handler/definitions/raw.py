@@ -53,9 +53,13 @@ class RawObject:
 
 @dataclass(frozen=True, slots=True)
 class RawContent:
-    """A raw object's bytes, decompressed, or ``problem`` where it cannot be read; if it ``goes_on``, the first part."""
+    """A raw object's bytes, decompressed, or ``problem`` where it cannot be read; if it ``goes_on``, the first part.
+
+    ``is_gone`` tells that it was listed and then not found.
+    """
 
     key: str
     data: bytes | memoryview = b""
     problem: str | None = None
     goes_on: bool = False
+    is_gone: bool = False

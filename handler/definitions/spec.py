@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -66,11 +66,20 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """The readings, and the features that are computed from their tiles."""
+    """The readings, and the features that are computed from their tiles.
+
+    Attributes
+    ----------
+    readings, windows, pairs
+        What the features are made of.
+    text
+        The features.toml that was read.
+    """
 
     readings: tuple[Reading, ...]
     windows: tuple[Window, ...]
     pairs: tuple[tuple[str, str], ...]
+    text: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -131,7 +140,7 @@ class FeatureSpec:
         _require_unique((reading.name for reading in readings), f"{source}: readings")
         windows = _parse_windows(document["windows"], f"{source}: windows")
         pairs = _parse_pairs(document.get("pairs", []), [r.name for r in readings], f"{source}: pairs")
-        return cls(readings, windows, pairs)
+        return cls(readings, windows, pairs, text)
 
     @property
     def reading_names(self) -> tuple[str, ...]:
@@ -142,6 +151,11 @@ class FeatureSpec:
     def lookback(self) -> timedelta:
         """How far before its ``as_of`` a feature row can see."""
         return max(PRESENCE, *(window.length for window in self.windows))
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that feature rows depend on besides tiles."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @property
     def fingerprint(self) -> str:

@@ -62,6 +62,8 @@ class ParsedBatch:
         The number of numeric fields that the spec does not know.
     from_the_future : Counter of str
         The rejected lines that are from the future, by machine.
+    is_complete : bool
+        Whether all objects that were listed were there.
     is_ordered : bool
         Whether each machine's values of a reading come with ever later event times: then no line is there twice.
     """
@@ -73,6 +75,7 @@ class ParsedBatch:
     lines: int
     unknown_fields: int
     from_the_future: Counter[str]
+    is_complete: bool
     is_ordered: bool
 
 
@@ -115,6 +118,7 @@ def parse_batch(
         lines=decoded.lines.height + rest.lines,
         unknown_fields=decoded.unknown_fields + rest.unknown_fields,
         from_the_future=rest.from_the_future,
+        is_complete=rest.is_complete,
         is_ordered=decoded.is_ordered and all(frame.is_empty() for frame in rest.readings),
     )
 
@@ -133,6 +137,7 @@ class _Rest:
     lines: int = 0
     unknown_fields: int = 0
     from_the_future: Counter[str] = field(default_factory=Counter)
+    is_complete: bool = True
 
     def note_objects(self, contents: Iterable[RawContent]) -> Iterator[RawContent]:
         """Note each object's key, and its problem if it has one."""
@@ -141,6 +146,7 @@ class _Rest:
             if not goes_on:
                 self.keys.append(content.key)
             goes_on = content.goes_on
+            self.is_complete &= not content.is_gone
             if content.problem is not None:
                 self.unreadable.append((content.key, None, UNREADABLE, content.problem))
             yield content

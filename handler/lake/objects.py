@@ -90,7 +90,7 @@ def _read_file(folder: Path, item: RawObject) -> Iterator[RawContent]:
     try:
         file = (folder / item.key).open("rb", buffering=0)
     except FileNotFoundError:
-        yield RawContent(item.key, problem=_GONE)
+        yield RawContent(item.key, problem=_GONE, is_gone=True)
         return
     except OSError as error:
         raise LakeError(f"read {item.key}", str(error)) from error
@@ -152,7 +152,7 @@ def _read_piece(store: ObjectStore, piece: _Piece) -> RawContent:
         except FileNotFoundError:
             if piece.start:
                 raise LakeError(f"read {item.key}", "it was deleted while it was read; run again") from None
-            return RawContent(item.key, problem=_GONE)
+            return RawContent(item.key, problem=_GONE, is_gone=True)
         except PreconditionError as error:
             raise LakeError(f"read {item.key}", "it was overwritten while it was read; run again") from error
     return RawContent(item.key, memoryview(data), goes_on=piece.end is not None and piece.end < item.size)
@@ -164,5 +164,5 @@ async def _read_small(store: ObjectStore, item: RawObject) -> RawContent:
             response = await obstore.get_async(store, item.key)
             data = await response.bytes_async()
         except FileNotFoundError:
-            return RawContent(item.key, problem=_GONE)
+            return RawContent(item.key, problem=_GONE, is_gone=True)
     return RawContent(item.key, memoryview(data))

@@ -15,7 +15,11 @@ _MOST_ROW_GROUPS: Final = 16
 
 
 def encode_parquet(
-    frame: pl.DataFrame, metadata: Mapping[str, str] | None = None, *, compression: Literal["zstd", "lz4"] = "zstd"
+    frame: pl.DataFrame,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    compression: Literal["zstd", "lz4"] = "zstd",
+    row_groups: int = _MOST_ROW_GROUPS,
 ) -> bytes:
     """Write a frame as Parquet; equal frames give equal bytes.
 
@@ -27,6 +31,8 @@ def encode_parquet(
         Key-value metadata for the footer.
     compression
         ``lz4`` for files that each run reads again, ``zstd`` for all others.
+    row_groups
+        How many at most; a file of a hundred columns needs a small number, for its footer to be within its tail.
 
     Returns
     -------
@@ -34,7 +40,7 @@ def encode_parquet(
         The file.
     """
     buffer = io.BytesIO()
-    group = max(_SMALLEST_ROW_GROUP, -(-frame.height // _MOST_ROW_GROUPS))
+    group = max(_SMALLEST_ROW_GROUP, -(-frame.height // row_groups))
     frame.write_parquet(buffer, compression=compression, row_group_size=group, metadata=dict(metadata or {}))
     return buffer.getvalue()
 

@@ -1,17 +1,84 @@
-"""The training set: one Parquet file an as_of hour, one row a machine."""
+"""The training set: one Parquet file an as_of hour, one row a machine, and in its footer what it was made of."""
 
-from collections.abc import Iterable
-from datetime import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Self
 
 import polars as pl
 
 from handler.definitions.layout import training_key
-from handler.definitions.timestamps import INSTANT
+from handler.definitions.spec import FeatureSpec
+from handler.definitions.timestamps import HOUR, INSTANT, format_instant
 from handler.lake.lake import Lake
 from handler.lake.parquet import encode_parquet
 
+_FORMAT: Final = 1
+"""Counted up whenever equal tiles would give other rows, so that training files are written again."""
 
-def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFrame, created: datetime) -> None:
+_TEXT, _DIGEST, _TILES = "features.toml", "features.sha256", "tiles.sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a training file was made of.
+
+    Attributes
+    ----------
+    features
+        The text of the features.toml.
+    digest
+        Of the features, the allowed lateness, and the format of the rows.
+    tiles
+        Of the partitions that its rows see, and of the state of each.
+    """
+
+    features: str
+    digest: str
+    tiles: str
+
+    @classmethod
+    def describe(cls, spec: FeatureSpec, allowed_lateness: timedelta, partitions: Mapping[datetime, str]) -> Self:
+        """Describe what rows are made of.
+
+        Parameters
+        ----------
+        spec
+            What features are.
+        allowed_lateness
+            How late a reading may arrive and still count.
+        partitions
+            The fingerprint of the tile file of each partition that holds a reading which the rows see.
+
+        Returns
+        -------
+        Origin
+            Equal for equal rows.
+        """
+        made_by = f"{_FORMAT}:{allowed_lateness // HOUR}:{spec.digest}"
+        states = sorted((format_instant(partition), state) for partition, state in partitions.items())
+        return cls(spec.text, _hash(made_by), _hash(json.dumps(states)))
+
+    def to_metadata(self) -> dict[str, str]:
+        """Write it as Parquet key-value metadata."""
+        return {_TEXT: self.features, _DIGEST: self.digest, _TILES: self.tiles}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
+        """Read it from Parquet key-value metadata; None where these do not hold it."""
+        try:
+            return cls(metadata[_TEXT], metadata[_DIGEST], metadata[_TILES])
+        except KeyError:
+            return None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.DataFrame, created: datetime) -> None:
     """Write the training files of some hours, in the place of earlier ones.
 
     Parameters
@@ -19,7 +86,8 @@ def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFra
     lake
         Where to write.
     hours
-        Each gets a file, though it may have no rows: it then says that no machine was there.
+        Each gets a file, though it may have no rows: it then says that no machine was there. The origin goes into the
+        footer.
     rows
         The hours' rows, as :func:`handler.features.rows.compute_features` returns them.
     created
@@ -29,5 +97,10 @@ def write_training_hours(lake: Lake, hours: Iterable[datetime], rows: pl.DataFra
     created_timestamp = pl.lit(created, dtype=INSTANT).alias("created_timestamp")
     stamped = rows.select(*keys, created_timestamp, pl.exclude(keys))
     lake.write(
-        {training_key(hour): encode_parquet(stamped.filter(pl.col("event_timestamp") == hour)) for hour in hours}
+        {
+            training_key(hour): encode_parquet(
+                stamped.filter(pl.col("event_timestamp") == hour), origin.to_metadata(), row_groups=1
+            )
+            for hour, origin in hours.items()
+        }
     )

@@ -182,6 +182,7 @@ class _PartitionBuilder:
     unknown_fields: int = 0
     too_late: Counter[str] = field(default_factory=Counter)
     from_the_future: Counter[str] = field(default_factory=Counter)
+    is_complete: bool = True
 
     def add(self, summarized: _SummarizedBatch) -> None:
         """Add a batch, less the lines that an earlier one had."""
@@ -193,6 +194,7 @@ class _PartitionBuilder:
         self.failures.append(batch.failures)
         self.rejected.append(batch.rejected)
         self.from_the_future.update(batch.from_the_future)
+        self.is_complete &= batch.is_complete
         if lines.is_empty():
             return
         is_again = self.seen.find_again(lines)
@@ -211,7 +213,8 @@ class _PartitionBuilder:
 
     def finish(self, fingerprint: str) -> MappedPartition:
         """Merge the batches, and encode the files: the tile file in a thread, while the tiles are rolled up."""
-        manifest = Manifest(fingerprint, dict(sorted(self.lateness.items())))
+        state = fingerprint if self.is_complete else f"{fingerprint}:incomplete"  # so that it is built again
+        manifest = Manifest(state, dict(sorted(self.lateness.items())))
         tiles = merge_tiles(pl.concat(self.tiles))
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
             tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())

@@ -23,7 +23,7 @@ from handler.settings import Settings
 from handler.stores.online import Item, OnlineResult, to_items
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Contestant, Figure, Race, at_least, describe, run_race
-from tests.benchmarks.handler_runs import NOW, HandlerRun
+from tests.benchmarks.handler_runs import HandlerRun
 from tests.benchmarks.lake_generator import Fleet, generate_lake
 from tests.benchmarks.servers import BUCKET, running_server
 
@@ -112,9 +112,10 @@ def test_many_items(
         endpoint=table_endpoint,
         region="us-east-1",
     )
-    write = prepare_job(Plan(as_of - HOUR, as_of, 24 * HOUR, 24 * HOUR), FeatureSpec.load(), settings, NOW).write_online
+    plan = Plan(as_of - HOUR, as_of, 24 * HOUR, 24 * HOUR)
+    write = prepare_job(plan, FeatureSpec.load(), settings, now=as_of).write_online
     client = boto3.client("dynamodb", endpoint_url=table_endpoint, config=Config(retries={"mode": "standard"}))
-    items = list(to_items(rows.head(sizes.one_by_one), NOW))
+    items = list(to_items(rows.head(sizes.one_by_one), as_of))
 
     def put_one_by_one() -> None:
         for item in items:
@@ -129,7 +130,7 @@ def test_many_items(
         found: Item = client.get_item(TableName=table, Key={"machine_id": item["machine_id"]})["Item"]
         return found
 
-    plain = [deserialize(item) for item in to_items(rows, NOW)]
+    plain = [deserialize(item) for item in to_items(rows, as_of)]
     batched = boto3.resource("dynamodb", endpoint_url=table_endpoint).Table("batched")
 
     def put_in_batches() -> None:

@@ -16,7 +16,12 @@ from tests.harness import at, line
 from tests.infrastructure.conftest import BUCKET, Deployment
 from tests.infrastructure.moto_cloud import REGION
 
-RUN = "import json, sys; from handler.app import lambda_handler; lambda_handler(json.loads(sys.argv[1]), None)"
+RUN = """
+import json, sys
+from handler.app import run
+from handler.definitions.timestamps import parse_instant
+run(json.loads(sys.argv[1]), now=parse_instant(sys.argv[2]), function_name="plant")
+"""
 RAW = "raw/year=2025/month=10/day=15/hour=08/readings.jsonl"
 AS_OF = "2025-10-15T09:00:00Z"
 OTHER_BUCKET, OTHER_TABLE = "plant-accounts", "plant-Orders"
@@ -57,7 +62,7 @@ def run_handler(deployed: Deployment, credentials: Mapping[str, str], event: Map
         "DYNAMODB_TABLE_NAME": deployed.outputs["realtime_features_table_name"],
         "TIME_WINDOW": "6",
     }
-    command = [sys.executable, "-c", RUN, json.dumps(event)]
+    command = [sys.executable, "-c", RUN, json.dumps(event), AS_OF]
     result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr + result.stdout
     answers = [json.loads(entry) for entry in result.stdout.splitlines() if '"run finished"' in entry]

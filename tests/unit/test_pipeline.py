@@ -1,10 +1,11 @@
 """Runs on a folder: what is built, reused, refreshed and left alone."""
 
 import gzip
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -38,15 +39,92 @@ def test_only_the_changed_partition_is_read_again(tmp_path: Path) -> None:
     assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
 
 
-def test_only_what_a_partition_holds_now_says_which_earlier_hours_are_refreshed(tmp_path: Path) -> None:
-    """Also where those hours need more partitions, which are looked at in a round of their own."""
+def test_hours_that_only_vanished_readings_reached_are_written_again(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, time_window=HOUR)
     path = write_raw(tmp_path, at(10), "a.jsonl", steady("M1", -10))
     assert pipeline.run(at(11))["training"]["files"] == 21
     path.write_bytes(b"\n".join(steady("M1", 8)))
     again = pipeline.run(at(11))
     assert again["tiles"]["built"] == 1
-    assert again["training"]["files"] == 3
+    assert again["training"]["files"] == 21
+    assert [hour for hour in range(-9, 12) if pipeline.rows_at(at(hour))] == [9, 10, 11]
+    assert pipeline.run(at(11))["training"]["files"] == 1
+
+
+def test_first_object_of_an_empty_old_partition_is_a_change(tmp_path: Path) -> None:
+    for hour in (0, 12):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    for as_of in (6, 12, 18):
+        pipeline.run(at(as_of))
+    write_raw(tmp_path, at(3), "first.jsonl", steady("M2", 3))
+    pipeline.run(at(18))
+    assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
+
+
+def test_hours_whose_rows_were_never_written_are_written_by_the_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(12):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    pipeline.run(at(6))
+    pipeline.run(at(12))
+    write_raw(tmp_path, at(3), "late.jsonl", steady("M2", 3))
+    with monkeypatch.context() as patch:
+        patch.setattr("handler.pipeline.write_training_hours", partial(_fail, LakeError("write", "switched off")))
+        with pytest.raises(LakeError, match="switched off"):
+            pipeline.run(at(12))
+    assert pipeline.run(at(12))["tiles"]["built"] == 0
+    assert all(list(pipeline.rows_at(at(hour))) == ["M1", "M2"] for hour in range(4, 13))
+
+
+def test_older_run_that_builds_a_partition_first_leaves_the_newer_hours_to_a_newer_run(tmp_path: Path) -> None:
+    for hour in range(12):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    pipeline = Pipeline(tmp_path)
+    for as_of in (6, 12):
+        pipeline.run(at(as_of))
+    write_raw(tmp_path, at(3), "late.jsonl", steady("M2", 3))
+    assert pipeline.run(at(6))["tiles"]["built"] == 1
+    assert pipeline.run(at(12))["tiles"]["built"] == 0
+    assert all(list(pipeline.rows_at(at(hour))) == ["M1", "M2"] for hour in range(4, 13))
+
+
+def test_changed_features_write_the_hours_within_reach_again(tmp_path: Path) -> None:
+    for hour in range(12):
+        write_raw(tmp_path, at(hour), "a.jsonl", steady("M1", hour))
+    Pipeline(tmp_path).run(at(6))
+    other = Pipeline(tmp_path, spec=FeatureSpec.parse(SPEC.text.replace('"1h"', '"2h"')))
+    assert other.run(at(12))["training"]["files"] == 12
+    assert "vibration_rms_mean_2h" in other.rows_at(at(3))["M1"]
+
+
+def test_tiles_of_a_partition_whose_object_was_gone_are_built_again(tmp_path: Path) -> None:
+    """The object is listed and then not found, as by a store that is not consistent; then it is there again."""
+    for name, machine in (("a.jsonl", "M1"), ("b.jsonl", "M2")):
+        write_raw(tmp_path, at(5), name, steady(machine, 5))
+    hidden = next(tmp_path.rglob("b.jsonl"))
+    pipeline = Pipeline(tmp_path)
+    listed = Lake.list_partitions
+
+    def list_and_hide(lake: Lake, hours: Iterable[datetime]) -> Any:
+        found = listed(lake, hours)
+        if hidden.exists():
+            hidden.rename(tmp_path / "hidden")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lake, "list_partitions", list_and_hide)
+        answer = pipeline.run(at(6))
+    assert (answer["objects"]["unreadable"], list(pipeline.rows_at(at(6)))) == (1, ["M1"])
+    (tmp_path / "hidden").rename(hidden)
+    assert pipeline.run(at(6))["tiles"] == {"built": 1, "reused": 0, "kept": 0}
+    assert list(pipeline.rows_at(at(6))) == ["M1", "M2"]
+
+
+def _fail(error: Exception, *_: object) -> None:
+    raise error
 
 
 def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

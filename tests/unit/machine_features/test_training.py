@@ -2,6 +2,7 @@
 
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,14 @@ from polars.testing import assert_frame_equal
 from handler.definitions.spec import FeatureSpec
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
-from handler.stores.training import write_training_hours
+from handler.stores.training import Origin, write_training_hours
 from machine_features.pandas_boundary import to_pandas
 from machine_features.training import read_training
 from tests.frames import frame, tiles_of
 from tests.harness import NOW, at
 
 SPEC = FeatureSpec.load()
+ORIGIN = Origin.describe(SPEC, timedelta(hours=24), {at(7): "state"})
 
 
 def some_rows() -> pl.DataFrame:
@@ -28,7 +30,7 @@ def some_rows() -> pl.DataFrame:
 def test_reading_back_gives_the_rows_that_were_written(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     rows = some_rows()
-    write_training_hours(lake, [at(8), at(9)], rows, NOW)
+    write_training_hours(lake, {at(8): ORIGIN, at(9): ORIGIN}, rows, NOW)
     back = read_training(lake, [at(7), at(8), at(9)], SPEC)
     assert_frame_equal(back.drop("created_timestamp"), rows)
     assert read_training(lake, [at(1)], SPEC).columns == back.columns
@@ -56,7 +58,7 @@ def test_example_of_the_docs_reads_what_was_written(tmp_path: Path) -> None:
         (Path(__file__).parents[3] / "docs" / "features.md").read_text(encoding="utf-8"),
         re.DOTALL,
     )
-    write_training_hours(Lake.open(tmp_path.as_uri()), [at(8), at(9)], some_rows(), NOW)
+    write_training_hours(Lake.open(tmp_path.as_uri()), {at(8): ORIGIN, at(9): ORIGIN}, some_rows(), NOW)
     names: dict[str, object] = {}
     exec(code.replace("plant-data-lake", tmp_path.as_uri()), names)  # noqa: S102 - it is our own
     rows, shown = names["rows"], names["frame"]

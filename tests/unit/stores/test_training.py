@@ -2,20 +2,23 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from handler.definitions.layout import training_key
 from handler.definitions.schema import feature_schema
-from handler.definitions.spec import FeatureSpec
+from handler.definitions.spec import PACKAGED, FeatureSpec
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
-from handler.stores.training import write_training_hours
+from handler.lake.parquet import read_metadata
+from handler.stores.training import Origin, write_training_hours
 from tests.frames import frame, tiles_of
 from tests.harness import NOW, at, environment_without_python
 
 SPEC = FeatureSpec.load()
+ORIGIN = Origin.describe(SPEC, timedelta(hours=24), {at(7): "state"})
 
 
 def some_rows() -> pl.DataFrame:
@@ -24,7 +27,7 @@ def some_rows() -> pl.DataFrame:
 
 
 def test_file_has_the_contracts_columns_types_and_order(tmp_path: Path) -> None:
-    write_training_hours(Lake.open(tmp_path.as_uri()), [at(8), at(9)], some_rows(), NOW)
+    write_training_hours(Lake.open(tmp_path.as_uri()), {at(8): ORIGIN, at(9): ORIGIN}, some_rows(), NOW)
     stored = pl.read_parquet(tmp_path / "processed/training/year=2025/month=10/day=15/hour=09/features.parquet")
     instant = pl.Datetime("us", "UTC")
     head = {"machine_id": pl.String(), "event_timestamp": instant, "created_timestamp": instant}
@@ -36,8 +39,43 @@ def test_file_has_the_contracts_columns_types_and_order(tmp_path: Path) -> None:
 
 def test_hour_without_machines_gets_a_file_that_says_so(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
-    write_training_hours(lake, [at(5)], some_rows(), NOW)
+    write_training_hours(lake, {at(5): ORIGIN}, some_rows(), NOW)
     assert pl.read_parquet(tmp_path / training_key(at(5))).is_empty()
+
+
+def test_footer_says_what_the_file_was_made_of(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path.as_uri())
+    write_training_hours(lake, {at(9): ORIGIN}, some_rows(), NOW)
+    (tail,) = lake.read_tails([training_key(at(9))])
+    assert tail is not None
+    metadata = read_metadata(tail)
+    assert metadata["features.toml"] == PACKAGED.read_text(encoding="utf-8")
+    assert Origin.from_metadata(metadata) == ORIGIN
+    assert Origin.from_metadata({}) is None
+
+
+def test_footer_of_many_machines_and_features_lies_within_the_tail(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path.as_uri())
+    rows = pl.concat([some_rows()] * 9000)
+    write_training_hours(lake, {at(9): ORIGIN}, rows, NOW)
+    (tail,) = lake.read_tails([training_key(at(9))])
+    assert tail is not None
+    assert Origin.from_metadata(read_metadata(tail)) == ORIGIN
+
+
+def test_origin_differs_with_features_lateness_partitions_and_their_states() -> None:
+    other = FeatureSpec.parse(SPEC.text.replace('"1h"', '"2h"'))
+    day = timedelta(hours=24)
+    origins = [
+        ORIGIN,
+        Origin.describe(other, day, {at(7): "state"}),
+        Origin.describe(SPEC, timedelta(hours=23), {at(7): "state"}),
+        Origin.describe(SPEC, day, {at(7): "another"}),
+        Origin.describe(SPEC, day, {at(6): "state"}),
+        Origin.describe(SPEC, day, {at(7): "state", at(8): "state"}),
+        Origin.describe(SPEC, day, {}),
+    ]
+    assert len(set(origins)) == len(origins)
 
 
 def test_handler_imports_neither_pandas_nor_numpy_nor_boto3() -> None:
