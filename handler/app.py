@@ -10,7 +10,7 @@ import polars as pl
 
 from handler.answer import was_every_object_skipped
 from handler.aws import find_table_endpoint
-from handler.definitions.errors import ProcessingError
+from handler.definitions.errors import ConfigurationError, ProcessingError
 from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
@@ -72,7 +72,7 @@ def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local"
     try:
         settings = Settings.from_environment(os.environ)
         logger.setLevel(settings.log_level)
-        spec = FeatureSpec.load(settings.features_file)
+        spec = load_spec(settings)
         require_small_items(spec)
         plan = make_plan(
             event,
@@ -95,6 +95,20 @@ def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local"
     logger.info("run finished", extra=answer)
     emit_metrics(answer, function_name)
     return answer
+
+
+def load_spec(settings: Settings) -> FeatureSpec:
+    """Read features.toml from the lake's bucket, a file or the package."""
+    if settings.features_key is None:
+        return FeatureSpec.load(settings.features_file)
+    where = f"FEATURES_FILE s3://{settings.lake}/{settings.features_key}"
+    data = open_lake(settings.lake, settings.endpoint, settings.region).read_object(settings.features_key)
+    if data is None:
+        raise ConfigurationError(where, "does not exist; put a features.toml there")
+    try:
+        return FeatureSpec.parse(data.decode(), source=settings.features_key)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(where, f"is no text in UTF-8 ({error})") from error
 
 
 def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime) -> Job:

@@ -43,7 +43,9 @@ class Settings:
     region
         ``AWS_REGION`` or ``AWS_DEFAULT_REGION``.
     features_file
-        ``FEATURES_FILE``: a features.toml to use in place of the packaged one.
+        ``FEATURES_FILE``: a features.toml to use in place of the packaged one; a path.
+    features_key
+        ``FEATURES_FILE`` where it is an ``s3://`` URL: the object's key in the lake's own bucket.
     """
 
     lake: str
@@ -56,6 +58,7 @@ class Settings:
     endpoint: str | None = None
     region: str | None = None
     features_file: Path | None = None
+    features_key: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -76,9 +79,10 @@ class Settings:
         ConfigurationError
             Naming the first variable that is missing or wrong.
         """
-        features_file = environment.get("FEATURES_FILE")
+        lake = _read_lake(environment)
+        features_file, features_key = _read_features_file(environment, lake)
         return cls(
-            lake=_read_lake(environment),
+            lake=lake,
             table=_read_table(environment),
             time_window=_read_hours(environment, "TIME_WINDOW", lowest=1),
             allowed_lateness=_read_hours(environment, "ALLOWED_LATENESS", lowest=0, default=24),
@@ -87,7 +91,8 @@ class Settings:
             log_level=_read_log_level(environment),
             endpoint=_read_endpoint(environment),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
-            features_file=Path(features_file) if features_file else None,
+            features_file=features_file,
+            features_key=features_key,
         )
 
 
@@ -112,6 +117,22 @@ def _read_table(environment: Mapping[str, str]) -> str:
     if not _TABLE.fullmatch(value):
         raise ConfigurationError("DYNAMODB_TABLE_NAME", f"{value!r} is no table name; set it to {meaning}")
     return value
+
+
+def _read_features_file(environment: Mapping[str, str], lake: str) -> tuple[Path | None, str | None]:
+    """Read where features.toml is: its path, or its key in the lake's bucket."""
+    value = environment.get("FEATURES_FILE")
+    if not value:
+        return None, None
+    if not value.startswith("s3://"):
+        return Path(value), None
+    bucket, _, key = value.removeprefix("s3://").partition("/")
+    if bucket != lake or not key:
+        raise ConfigurationError(
+            "FEATURES_FILE",
+            f"{value!r} is no object of the lake's own bucket; set it to a path, or to s3://{lake}/features.toml",
+        )
+    return None, key
 
 
 def _read_hours(environment: Mapping[str, str], name: str, *, lowest: int, default: int | None = None) -> timedelta:

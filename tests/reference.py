@@ -27,7 +27,8 @@ READINGS = {"temperature_celsius": (-60.0, 400.0), "vibration_rms": (0.0, 200.0)
 WINDOWS = {"1h": HOUR, "6h": 6 * HOUR, "24h": DAY}
 PAIRS = (("temperature_celsius", "vibration_rms"),)
 ZONES = {"vibration_rms": (2.3, 4.5, 7.1)}
-KNOWN = {"machine_id", "timestamp_utc", "codigo_evento", "ingestion_timestamp", "sensor_type", "mqtt_topic"}
+REQUIRED = ("machine_id", "timestamp_utc", "codigo_evento")
+IGNORED = ("ingestion_timestamp", "sensor_type", "mqtt_topic")
 
 Value = int | float | str | None
 
@@ -61,8 +62,17 @@ class Account:
     too_late: int = 0
 
 
-def read_lake(root: Path, ranges: Mapping[str, tuple[float, float]] = READINGS, allowed: timedelta = DAY) -> Account:
-    """Classify every line of a lake folder."""
+def read_lake(
+    root: Path,
+    ranges: Mapping[str, tuple[float, float]] = READINGS,
+    allowed: timedelta = DAY,
+    fields: Mapping[str, str] = {},
+    microseconds: int | None = None,
+) -> Account:
+    """Classify every line of a lake folder.
+
+    ``fields`` maps names of the contract to a line's own; with ``microseconds`` event times are numbers of so many.
+    """
     account = Account()
     for folder in sorted((root / "raw").glob("year=*/month=*/day=*/hour=*")):
         hour = datetime.strptime(
@@ -88,7 +98,7 @@ def read_lake(root: Path, ranges: Mapping[str, tuple[float, float]] = READINGS, 
             for raw in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
                 for part in split_line(raw) if raw.strip(b" \t\r") else ():
                     account.lines += 1
-                    _classify(part, hour, account, ranges, seen, allowed)
+                    _classify(part, hour, account, ranges, seen, allowed, fields, microseconds)
     return account
 
 
@@ -120,6 +130,8 @@ def _classify(
     ranges: Mapping[str, tuple[float, float]],
     seen: set[Any],
     allowed: timedelta,
+    fields: Mapping[str, str],
+    microseconds: int | None,
 ) -> None:
     try:
         line = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
@@ -130,9 +142,13 @@ def _classify(
     if not isinstance(line, dict):
         account.rejected["not_object"] += 1
         return
+    names = {name: fields.get(name, name) for name in (*REQUIRED, *ranges)}
     account.unknown_fields += sum(
-        type(value) in (int, float) for name, value in line.items() if name not in KNOWN and name not in ranges
+        type(value) in (int, float) for name, value in line.items() if name not in {*IGNORED, *names.values()}
     )
+    line = {name: _look_up(line, own.split(".")) for name, own in names.items()}
+    if microseconds is not None and line["timestamp_utc"] is not None:
+        line["timestamp_utc"] = _write_epoch(line["timestamp_utc"], microseconds)
     codigo = _read_code(line.get("codigo_evento"))
     is_failure = codigo is not None
     present = {name: line[name] for name in ranges if line.get(name) is not None}
@@ -155,6 +171,22 @@ def _classify(
     account.late += timedelta(0) < lateness <= allowed
     account.too_late += lateness > allowed
     account.readings += [Reading(machine, name, time, float(value), lateness) for name, value in present.items()]
+
+
+def _look_up(line: object, path: Sequence[str]) -> Any:
+    for name in path:
+        line = line.get(name) if isinstance(line, dict) else None
+    return line
+
+
+def _write_epoch(value: object, microseconds: int) -> str:
+    """Write a count of units since 1970 as a text that is an instant, or is none."""
+    if not _is_number(value) or value < 0:  # type: ignore[operator]
+        return "no instant"
+    try:
+        return (EPOCH + int(Fraction(str(value)) * microseconds) * MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        return "no instant"
 
 
 def _find_reason(
@@ -228,6 +260,7 @@ def compute_rows(
     pairs: Sequence[tuple[str, str]] = PAIRS,
     zones: Mapping[str, tuple[float, float, float]] = ZONES,
     allowed: timedelta = DAY,
+    cadences: Mapping[str, timedelta] = {},
 ) -> dict[str, dict[str, Value]]:
     """Compute every feature of every machine at one instant: ``{machine: {feature: value}}``."""
     series: dict[tuple[str, str], list[tuple[datetime, float]]] = defaultdict(list)
@@ -247,7 +280,7 @@ def compute_rows(
                 for stat, value in compute_statistics(inside).items():
                     row[f"{name}_{stat}_{label}"] = value
                 tiles = {(t - EPOCH) // TILE for t, _ in inside}
-                row[f"{name}_coverage_{label}"] = len(tiles) / (length // TILE)
+                row[f"{name}_coverage_{label}"] = min(1.0, len(tiles) / (length / cadences.get(name, TILE)))
             if name in zones:
                 hour = [Fraction(v) for t, v in points if t >= as_of - HOUR]
                 row[f"{name}_zone"] = _zone(sum(hour, Fraction(0)) / len(hour), zones[name]) if hour else None

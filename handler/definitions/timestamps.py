@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 import polars as pl
@@ -22,6 +23,11 @@ ISO_8601: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 )
 _PAST_MICROSECONDS: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
+_END_OF_TIME: Final = (
+    datetime(9999, 12, 31, tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
+) // MICROSECOND + 86_400 * 10**6
+"""The end of the year 9999, in microseconds since 1970."""
+
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
 _IN_UTC: Final = (
     r"^(?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
@@ -145,6 +151,30 @@ def parse_timestamps(text: pl.Series) -> pl.Series:
     )
     rest = frame.filter(~is_common).select(_parse_with_offset()).to_series()
     return parsed.get_column("common").scatter((~is_common).arg_true(), rest)
+
+
+def parse_epoch(number: float, microseconds: int) -> int | None:
+    """Read a count of units since 1970 as microseconds, of the years 1970 to 9999; digits beyond are cut off.
+
+    Parameters
+    ----------
+    number
+        A whole number, or a double: its shortest decimal form is what counts.
+    microseconds
+        How many microseconds one unit is.
+
+    Returns
+    -------
+    int or None
+        Microseconds since 1970, UTC; None where the number is not finite, negative or beyond the year 9999.
+
+    Examples
+    --------
+    >>> parse_epoch(1760518801.123456, 1_000_000)
+    1760518801123456
+    """
+    exact = Decimal(repr(number)) * microseconds
+    return int(exact) if exact.is_finite() and 0 <= exact < _END_OF_TIME else None
 
 
 def _parse_in_utc() -> pl.Expr:

@@ -137,7 +137,8 @@ def _name_features(spec: FeatureSpec) -> dict[str, pl.Expr]:
         for window in spec.windows:
             of_window = {stat: _take(stat, name, window.length) for stat in STATISTICS}
             of_window["count"] = of_window["count"].fill_null(0)
-            of_window["coverage"] = divide(_take("tiles", name, window.length).fill_null(0), window.tiles)
+            tiles = _take("tiles", name, window.length).fill_null(0)
+            of_window["coverage"] = divide(tiles, window.length / reading.cadence).clip(upper_bound=1)
             features |= {f"{name}_{stat}_{window.label}": values for stat, values in of_window.items()}
         features[f"{name}_staleness_seconds"] = _take("staleness_seconds", name, PRESENCE)
         if reading.zone_boundaries:

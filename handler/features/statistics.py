@@ -14,10 +14,10 @@ WINDOW_KEYS: Final = ("event_timestamp", "machine_id", "series", "window")
 _MICROSECONDS_PER_HOUR: Final = HOUR / MICROSECOND
 _FEWEST_TILES_FOR_CORRELATION: Final = 3
 _CONSTANT: Final = 1e-12
+"""Tile means that deviate less than this share of the readings' range are equal but for rounding."""
+
 _AT_BOUNDARY: Final = 1e-9
 """A mean this near to a boundary, relative, lies on it: sums round."""
-
-"""Tile means that deviate less than this share of the readings' range are equal but for rounding."""
 
 
 def compute_statistics(windows: pl.LazyFrame) -> pl.LazyFrame:

@@ -156,7 +156,7 @@ class _Rest:
         self._reject_long([line for line in fallback if line.is_too_long])
         fallback = [part for line in fallback if not line.is_too_long for part in _split_line(line)]
         names = self.spec.reading_names
-        decoded = decode_lines(enumerate(line.raw for line in fallback), names)
+        decoded = decode_lines(enumerate(line.raw for line in fallback), self.spec)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
         self.lines += lines.height
         self.unknown_fields += decoded.unknown_fields

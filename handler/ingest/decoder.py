@@ -3,6 +3,7 @@
 Without the library every line is handed on.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ _MAX_FALLBACK_BYTES: Final = 2**23
 _FIRST_ROWS: Final = 2**17
 _FIRST_MACHINES: Final = 2**11
 _MAX_NAME_BYTES: Final = 256
-_KINDS: Final = {"machine_id": -1, "timestamp_utc": -2, "codigo_evento": -3} | dict.fromkeys(IGNORED_FIELDS, -4)
-"""The kinds of fields that are no readings, as ``Kind`` of ``decoder.c`` numbers them."""
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_ -]+")
+_IGNORED: Final = -4
+"""Fields that are no readings are of the kinds -1 to -4, as ``Kind`` of ``decoder.c`` numbers them."""
 
 _LIBRARY: Final = Library.load()
 _HASH_KEY: Final = secrets.randbits(64), secrets.randbits(64)
@@ -101,7 +103,7 @@ def decode_readings(
         The certain lines as columns, and how many unknown fields they have.
     """
     fallback = _FallbackLines(take_fallback)
-    decoding = None if _LIBRARY is None else _Decoding(_LIBRARY, spec, latest)
+    decoding = None if _LIBRARY is None or not _is_plain(spec) else _Decoding(_LIBRARY, spec, latest)
     for lines in cut_lines(contents):
         if decoding is None:
             fallback.add_whole(lines)
@@ -112,6 +114,12 @@ def decode_readings(
         schema = {"machine_id": pl.String(), "event_time": INSTANT, **dict.fromkeys(spec.reading_names, pl.Float64())}
         return DecodedReadings(empty_frame(schema), unknown_fields=0, is_ordered=True)
     return decoding.finish()
+
+
+def _is_plain(spec: FeatureSpec) -> bool:
+    """Tell whether the compiled decoder knows where lines hold what: it looks into no nested object."""
+    names = (*spec.fields.names, *(".".join(reading.path) for reading in spec.readings))
+    return spec.fields.timestamp_format == "iso8601" and all(map(_PLAIN_NAME.fullmatch, names))
 
 
 class _FallbackLines:
@@ -203,8 +211,10 @@ class _Decoding:
         return pl.Series(self._arrays["machines"][: self._state.row_count]).cat.to(machines)
 
     def _describe_fields(self, spec: FeatureSpec) -> None:
-        kinds = {name: number for number, name in enumerate(self._names)} | _KINDS
-        ranges = {reading.name: (reading.lowest, reading.highest) for reading in spec.readings}
+        readings = {".".join(reading.path): reading for reading in spec.readings}
+        kinds = dict.fromkeys(IGNORED_FIELDS, _IGNORED) | {name: number for number, name in enumerate(readings)}
+        kinds |= {name: -number for number, name in enumerate(spec.fields.names, 1)}
+        ranges = {name: (reading.lowest, reading.highest) for name, reading in readings.items()}
         texts = [f'"{name}"'.encode() for name in kinds]
         lengths = np.array([len(text) for text in texts])
         self._arrays["field_names"] = np.frombuffer(b"".join(texts), np.uint8)

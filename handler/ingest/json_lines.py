@@ -1,15 +1,16 @@
 """Any line, decoded one by one: what JSON says, and nothing else."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 import polars as pl
 
-from handler.definitions.spec import LINE_FIELDS
-from handler.definitions.timestamps import parse_timestamps
+from handler.definitions.fields import MICROSECONDS, Path, split_name
+from handler.definitions.spec import IGNORED_FIELDS, FeatureSpec
+from handler.definitions.timestamps import INSTANT, parse_epoch, parse_timestamps
 
 _WHITESPACE: Final = b" \t\r"
 _LONGEST_INTEGER: Final = 300
@@ -23,33 +24,36 @@ class DecodedLines:
     unknown_fields: int
 
 
-def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) -> DecodedLines:
+def decode_lines(lines: Iterable[tuple[int, bytes]], spec: FeatureSpec) -> DecodedLines:
     """Decode lines one by one, whatever they hold.
 
     Parameters
     ----------
     lines
         Rows and their bytes; blank ones are left out.
-    readings
-        The names of the fields that are readings.
+    spec
+        Which fields are readings, and where a line holds what.
 
     Returns
     -------
     DecodedLines
         The fields of each line, and those that hold no JSON object.
     """
+    readings = {reading.name: reading.path for reading in spec.readings}
+    machine_path, time_path, code_path = map(split_name, spec.fields.names)
+    paths = (machine_path, time_path, code_path, *readings.values())
+    known = IGNORED_FIELDS.union(path[0] for path in paths if len(path) == 1)
     schema: dict[str, pl.DataType] = {
         "row": pl.Int64(),
         "broken": pl.String(),
         "machine_id": pl.String(),
-        "timestamp_utc": pl.String(),
         "codigo_evento": pl.String(),
         "is_bad_code": pl.Boolean(),
         "is_bad_number": pl.Boolean(),
         **dict.fromkeys(readings, pl.Float64()),
     }
-    known = LINE_FIELDS.union(readings)
     columns: dict[str, list[Any]] = {name: [] for name in schema}
+    timestamps: list[Any] = []
     unknown_fields = 0
     for number, raw in lines:
         if not raw.strip(_WHITESPACE):
@@ -62,30 +66,47 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], readings: Sequence[str]) ->
             broken = "not_json"
         if not isinstance(line, dict):
             line, broken = {}, broken or "not_object"
-        machine_id, timestamp, codigo = line.get("machine_id"), line.get("timestamp_utc"), line.get("codigo_evento")
+        machine_id, codigo = _look_up(line, machine_path), _look_up(line, code_path)
         is_bad_number = False
-        for name in readings:
-            value = line.get(name)
+        for name, path in readings.items():
+            value = _look_up(line, path)
             reading = None if value is None else _to_double(value)
             is_bad_number |= reading is None and value is not None
             columns[name].append(reading)
         columns["row"].append(number)
         columns["broken"].append(broken)
         columns["machine_id"].append(machine_id if isinstance(machine_id, str) else None)
-        columns["timestamp_utc"].append(timestamp if timestamp is None or isinstance(timestamp, str) else "no text")
+        timestamps.append(_look_up(line, time_path))
         code = _read_code(codigo)
         columns["codigo_evento"].append(code)
         columns["is_bad_code"].append(codigo is not None and code is None)
         columns["is_bad_number"].append(is_bad_number)
-        unknown_fields += sum(
-            isinstance(value, int | float) and not isinstance(value, bool)
-            for name, value in line.items()
-            if name not in known
-        )
-    timestamps = pl.Series("timestamp_utc", columns["timestamp_utc"], dtype=pl.String)
-    decoded = pl.DataFrame(columns, schema=schema).drop("timestamp_utc")
-    times = (timestamps.is_not_null().alias("has_timestamp"), parse_timestamps(timestamps).alias("event_time"))
-    return DecodedLines(decoded.with_columns(times), unknown_fields)
+        unknown_fields += sum(_is_number(value) for name, value in line.items() if name not in known)
+    has_timestamp = pl.Series("has_timestamp", [value is not None for value in timestamps], dtype=pl.Boolean)
+    event_time = _read_times(timestamps, spec.fields.timestamp_format).alias("event_time")
+    return DecodedLines(pl.DataFrame(columns, schema=schema).with_columns(has_timestamp, event_time), unknown_fields)
+
+
+def _look_up(line: Mapping[str, Any], path: Path) -> Any:
+    """Find a field's value; None where it is absent."""
+    value = line.get(path[0])
+    for name in path[1:]:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _read_times(values: Sequence[object], form: str) -> pl.Series:
+    """Read event times as instants; null where a value is none."""
+    unit = MICROSECONDS.get(form)
+    if unit is None:
+        texts = [value if isinstance(value, str) else None for value in values]
+        return parse_timestamps(pl.Series(texts, dtype=pl.String))
+    times = [parse_epoch(value, unit) if _is_number(value) else None for value in values]
+    return pl.Series(times, dtype=pl.Int64).cast(INSTANT)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_object(raw: bytes) -> bool:
@@ -100,9 +121,7 @@ def _read_code(value: object) -> str | None:
     """Read a failure code: a text, or a whole number as its decimal text; None for all else."""
     if isinstance(value, str):
         return value or None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
-        return None
-    return str(int(value))
+    return str(int(value)) if _is_number(value) and value % 1 == 0 else None
 
 
 def _load_json(raw: bytes) -> Any:
@@ -133,7 +152,7 @@ def _refuse_constant(name: str) -> None:
 
 def _to_double(value: object) -> float | None:
     """Convert a JSON number; None if it is not finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return None
     number = float(value)  # of an integer of at most 300 digits
     return number if number - number == 0.0 else None

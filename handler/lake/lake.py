@@ -12,7 +12,7 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.aws import Endpoint, find_bucket, list_bucket
-from handler.definitions.errors import ConfigurationError
+from handler.definitions.errors import ConfigurationError, LakeError
 from handler.definitions.layout import RAW, parse_folder, partition_path
 from handler.definitions.raw import RawContent
 from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
@@ -183,11 +183,31 @@ class Lake:
         Raises
         ------
         LakeError
-            If the store refuses or does not answer.
+            If the store refuses or does not answer, or does not find what it lists.
         """
         if self._folder is not None:
             return [_read_file(self._folder / key) for key in keys]
         return run(self._read_existing(self._get, list(keys)))
+
+    def read_object(self, key: str) -> bytes | None:
+        """Read one object, without listing; None where it does not exist.
+
+        Parameters
+        ----------
+        key
+            The key from the lake's root.
+
+        Returns
+        -------
+        bytes or None
+            The whole object.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
+        return run(self._get(key))
 
     def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
         """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
@@ -222,7 +242,12 @@ class Lake:
         present = {key for found in await gather(self._list_keys, days) for key in found}
 
         async def get_present(key: str) -> bytes | None:
-            return await get(key) if key in present else None
+            if key not in present:
+                return None
+            data = await get(key)
+            if data is None:
+                raise LakeError(f"read {key}", "it is listed, but not found; run again")
+            return data
 
         return await gather(get_present, keys)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Self
 
@@ -18,7 +18,7 @@ from handler.lake.parquet import encode_parquet
 _FORMAT: Final = 1
 """Counted up whenever equal tiles would give other rows, so that training files are written again."""
 
-_TEXT, _DIGEST, _TILES = "features.toml", "features.sha256", "tiles.sha256"
+_TEXT, _DIGEST, _MADE_BY, _MADE_OF = "features.toml", "features.sha256", "made_by.sha256", "made_of.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class Origin:
 
     Attributes
     ----------
+    made_by
+        A digest of the features, the allowed lateness, and the format of the rows.
+    made_of
+        A digest of the partitions that its rows see, and of the state of each.
     features
-        The text of the features.toml.
-    digest
-        Of the features, the allowed lateness, and the format of the rows.
-    tiles
-        Of the partitions that its rows see, and of the state of each.
+        The text of the features.toml, for whoever reads the file; words and comments may differ.
     """
 
-    features: str
-    digest: str
-    tiles: str
+    made_by: str
+    made_of: str
+    features: str = field(compare=False)
 
     @classmethod
     def describe(cls, spec: FeatureSpec, allowed_lateness: timedelta, partitions: Mapping[datetime, str]) -> Self:
@@ -59,17 +59,22 @@ class Origin:
         """
         made_by = f"{_FORMAT}:{allowed_lateness // HOUR}:{spec.digest}"
         states = sorted((format_instant(partition), state) for partition, state in partitions.items())
-        return cls(spec.text, _hash(made_by), _hash(json.dumps(states)))
+        return cls(_hash(made_by), _hash(json.dumps(states)), spec.text)
 
     def to_metadata(self) -> dict[str, str]:
         """Write it as Parquet key-value metadata."""
-        return {_TEXT: self.features, _DIGEST: self.digest, _TILES: self.tiles}
+        return {
+            _TEXT: self.features,
+            _DIGEST: _hash(self.features),
+            _MADE_BY: self.made_by,
+            _MADE_OF: self.made_of,
+        }
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
         """Read it from Parquet key-value metadata; None where these do not hold it."""
         try:
-            return cls(metadata[_TEXT], metadata[_DIGEST], metadata[_TILES])
+            return cls(metadata[_MADE_BY], metadata[_MADE_OF], metadata[_TEXT])
         except KeyError:
             return None
 

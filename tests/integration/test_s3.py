@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from handler.app import connect_dynamodb, open_lake, run
-from handler.definitions.errors import LakeError
+from handler.definitions.errors import ConfigurationError, LakeError
 from handler.definitions.layout import quarantine_key, tiles_key, training_key
 from handler.lake.lake import Lake
 from handler.lake.unpack import PART_BYTES
@@ -53,6 +53,32 @@ def test_backfill_leaves_the_newest_item_alone(aws: Aws) -> None:
     assert run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))["online"]["written"] == 1
     span = {"start": "2025-10-15T00:00:00Z", "end": "2025-10-15T09:00:00Z"}
     assert run(span, now=at(9))["online"] == {"written": 0, "stale_skipped": 1, "expired_skipped": 0}
+
+
+def test_features_file_lies_in_the_lakes_own_bucket(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURES_FILE", "s3://lake/config/features.toml")
+    put(aws, f"{FOLDER}/a.jsonl", b'{"machine_id":"M1","timestamp_utc":1760517000500,"payload":{"rpm":1480}}')
+    with pytest.raises(ConfigurationError, match=r"^FEATURES_FILE s3://lake/config/features.toml: does not exist; put"):
+        run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
+    put(aws, "config/features.toml", b"\xff")
+    with pytest.raises(ConfigurationError, match=r"^FEATURES_FILE s3://lake/config/features.toml: is no text in UTF-8"):
+        run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))
+    put(aws, "config/features.toml", SPEED)
+    assert run({"as_of": "2025-10-15T09:00:00Z"}, now=at(9))["machines"] == 1
+    (item,) = aws.dynamodb.scan(TableName="features")["Items"]
+    assert float(item["rpm_mean_1h"]["N"]) == 1480
+    assert float(item["rpm_staleness_seconds"]["N"]) == 1799.5
+
+
+SPEED = b"""
+windows = ["1h"]
+[fields]
+timestamp_format = "epoch_ms"
+[[readings]]
+name = "rpm"
+field = "payload.rpm"
+plausible = [0, 4000]
+"""
 
 
 def test_odd_keys_and_folder_markers_cost_nothing_but_a_count(aws: Aws) -> None:

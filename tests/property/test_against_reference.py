@@ -3,13 +3,15 @@
 import tempfile
 from contextlib import nullcontext
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import orjson
-from hypothesis import event, given, note
+from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 
+from handler.definitions.spec import FeatureSpec
 from tests import reference
 from tests.harness import HOUR, T0, Pipeline, at, check_sums, feature_spec, stamp, without_compiled_code, write_raw
 
@@ -131,3 +133,73 @@ def test_every_line_and_feature_agrees_with_the_reference(
             assert problems == []
         online = pipeline.online_rows()
         assert reference.compare_rows(online, reference.compute_rows(expected.readings, as_of)) == []
+
+
+FIELDS = {
+    "machine_id": "device.id",
+    "timestamp_utc": "time",
+    "codigo_evento": "payload.fault.code",
+    "temperature_celsius": "payload.temp",
+    "vibration_rms": "vibration_rms",
+}
+UNITS = {"epoch_s": 10**6, "epoch_ms": 10**3, "epoch_us": 1}
+MAPPED = """
+windows = ["1h", "6h", "24h"]
+[fields]
+machine_id = "device.id"
+timestamp_utc = "time"
+codigo_evento = "payload.fault.code"
+timestamp_format = "{form}"
+[[readings]]
+name = "temperature_celsius"
+field = "payload.temp"
+plausible = [-1e6, 2e9]
+cadence = "20m"
+[[readings]]
+name = "vibration_rms"
+plausible = [0, 2e9]
+"""
+
+
+def map_line(raw: bytes, form: str) -> bytes:
+    """Write a line of the contract's form, if it is one, as another lake has it."""
+    try:
+        line = orjson.loads(raw)
+    except ValueError:
+        return raw
+    if not isinstance(line, dict):
+        return raw
+    mapped: dict[str, Any] = {}
+    for name, value in line.items():
+        *outer, last = str(FIELDS.get(name, name)).split(".")
+        inner = mapped
+        for each in outer:
+            inner = inner.setdefault(each, {})
+        inner[last] = value
+    time = reference.read_time(line.get("timestamp_utc"))
+    if form in UNITS and time is not None:
+        micros = (time - reference.EPOCH) // timedelta(microseconds=1)
+        mapped["time"] = micros if form == "epoch_us" else float(Decimal(micros) / UNITS[form])
+    return orjson.dumps(mapped)
+
+
+@settings(max_examples=50)
+@given(lake=lakes(), form=st.sampled_from(["iso8601", *UNITS]))
+def test_lake_of_another_form_agrees_with_the_reference(lake: dict[int, list[list[bytes]]], form: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_lake(root, {h: [[map_line(raw, form) for raw in lines] for lines in each] for h, each in lake.items()})
+        pipeline = Pipeline(root, spec=FeatureSpec.parse(MAPPED.replace("{form}", form)))
+        answer = pipeline.backfill(T0, at(SPAN_HOURS))
+        check_sums(answer)
+        expected = reference.read_lake(root, RANGES, fields=FIELDS, microseconds=UNITS.get(form))
+        lines = answer["lines"]
+        assert (lines["read"], lines["accepted"], lines["failures"], lines["duplicates"], lines["unknown_fields"]) == (
+            expected.lines, expected.accepted, expected.failures, expected.duplicates, expected.unknown_fields
+        )  # fmt: skip
+        assert lines["rejected"] == dict(expected.rejected)
+        rows = reference.compute_rows(
+            expected.readings, at(SPAN_HOURS), pairs=(), zones={},
+            cadences={"temperature_celsius": timedelta(minutes=20)},
+        )  # fmt: skip
+        assert reference.compare_rows(pipeline.rows_at(at(SPAN_HOURS)), rows) == []

@@ -32,6 +32,16 @@ def test_everything_can_be_set() -> None:
     assert settings.features_file == Path("/opt/features.toml")
 
 
+def test_features_file_may_be_an_object_of_the_lakes_own_bucket() -> None:
+    inside = Settings.from_environment(COMPLETE | {"FEATURES_FILE": "s3://plant-lake/config/features.toml"})
+    assert (inside.features_file, inside.features_key) == (None, "config/features.toml")
+    for wrong in ("s3://elsewhere/features.toml", "s3://plant-lake/", "s3://plant-lake"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^FEATURES_FILE: '{wrong}' is no object of the lake's own bucket"
+        ):
+            Settings.from_environment(COMPLETE | {"FEATURES_FILE": wrong})
+
+
 @pytest.mark.parametrize("name", COMPLETE)
 def test_missing_variable_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{name}: is not set; set it to "):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from handler.definitions.errors import ConfigurationError
+from handler.definitions.fields import LineFields
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec, Reading, Window
 
@@ -40,6 +41,30 @@ def test_tiles_depend_on_ranges_but_not_on_windows() -> None:
     assert parse(f'windows = ["1h"]\n{READING.replace("10]", "11]")}').fingerprint != base.fingerprint
 
 
+def test_lines_of_another_lake_are_mapped() -> None:
+    spec = parse(
+        'windows = ["1h"]\n[fields]\nmachine_id = "device.id"\ntimestamp_format = "epoch_ms"\n'
+        f'{READING}field = "payload.rpm"\nunit = "1/min"\ndescription = "shaft speed"\ncadence = "2h"'
+    )
+    assert spec.fields == LineFields("device.id", "timestamp_utc", "codigo_evento", "epoch_ms")
+    (rpm,) = spec.readings
+    assert (rpm.path, rpm.unit, rpm.description, rpm.cadence) == (
+        ("payload", "rpm"), "1/min", "shaft speed", timedelta(hours=2)
+    )  # fmt: skip
+    assert parse(f'windows = ["1h"]\ntimestamp_format = "epoch_s"\n{READING}').fields.timestamp_format == "epoch_s"
+
+
+def test_tiles_depend_on_where_lines_hold_what_and_rows_on_cadence_but_nothing_on_words() -> None:
+    base = parse(f'windows = ["1h"]\n{READING}')
+    other_field = parse(f'windows = ["1h"]\n{READING}field = "n"')
+    other_format = parse(f'windows = ["1h"]\ntimestamp_format = "epoch_s"\n{READING}')
+    assert len({spec.fingerprint for spec in (base, other_field, other_format)}) == 3
+    cadence = parse(f'windows = ["1h"]\n{READING}cadence = "10m"')
+    assert (cadence.fingerprint == base.fingerprint, cadence.digest == base.digest) == (True, False)
+    words = parse(f'windows = ["1h"]\n{READING}unit = "rpm"\ndescription = "speed"')
+    assert (words.fingerprint, words.digest) == (base.fingerprint, base.digest)
+
+
 def test_columns_are_named_in_a_fixed_order() -> None:
     names = list(feature_schema(FeatureSpec.load()))
     assert len(names) == len(set(names)) == 2 * 3 * 14 + 2 + 1 + 3
@@ -53,12 +78,37 @@ def test_columns_are_named_in_a_fixed_order() -> None:
     ("text", "says"),
     [
         ("windows = [", "is not TOML"),
-        (f'window = ["1h"]\n{READING}', "window: is no key here; there are windows, readings, pairs"),
+        (f'window = ["1h"]\n{READING}', "window: is no key here; there are windows, readings, pairs, fields,"),
         (READING, "windows: is missing"),
         ('windows = ["1h"]', "readings: is missing"),
         ('windows = ["1h"]\nreadings = []', "must be one"),
         ('windows = ["1h"]\nreadings = [1]', "must be one"),
-        (f'windows = ["1h"]\n{READING}unit = "rpm"', r"readings\[0\]: unit: is no key here"),
+        (f'windows = ["1h"]\n{READING}units = "rpm"', r"readings\[0\]: units: is no key here"),
+        (f'windows = ["1h"]\n{READING}unit = 1', r"readings\[0\]: unit: 1 will not do; give one line of text"),
+        (f'windows = ["1h"]\n{READING}description = "a\\nb"', r"description: 'a\\nb' will not do; give one line"),
+        (
+            f'windows = ["1h"]\n{READING}cadence = "4m"',
+            '\'4m\' will not do; write "10m" or "2h", from 5m',
+        ),
+        (f'windows = ["1h"]\n{READING}cadence = "25h"', "cadence: '25h' will not do"),
+        (f'windows = ["1h"]\n{READING}cadence = 10', "cadence: 10 will not do"),
+        (f'windows = ["1h"]\n{READING}field = ""', r"readings\[0\]: field: '' is no name of a field"),
+        (f'windows = ["1h"]\n{READING}field = "a..b"', "'a..b' is no name of a field; write \"temp\""),
+        (f'windows = ["1h"]\n{READING}field = "machine_id"', "fields: 'machine_id' is named 2 times"),
+        (f'windows = ["1h"]\nfields = 1\n{READING}', r"fields: 1 will not do; give a table \[fields\]"),
+        (
+            f'windows = ["1h"]\n[fields]\nmachine = "id"\n{READING}',
+            "fields: machine: is no key here; there are",
+        ),
+        (f'windows = ["1h"]\n[fields]\nmachine_id = 1\n{READING}', "fields: machine_id: 1 is no name of a field"),
+        (
+            f'windows = ["1h"]\n[fields]\ntimestamp_format = "unix"\n{READING}',
+            "'unix' will not do; give one of iso8601",
+        ),
+        (
+            f'windows = ["1h"]\ntimestamp_format = "epoch_s"\n[fields]\ntimestamp_format = "epoch_s"\n{READING}',
+            "timestamp_format: is there twice",
+        ),
         (f'windows = ["1h"]\n{READING}{READING}', "'rpm' is named 2 times; name it once"),
         (f'windows = ["7m"]\n{READING}', "'7m' is not a whole number of 5-minute tiles"),
         (f'windows = ["169h"]\n{READING}', "'169h' is not a whole number of 5-minute tiles up to 168h"),

@@ -42,6 +42,25 @@ def decode(*lines: bytes) -> tuple[DecodedReadings, list[FallbackLine]]:
     return decode_readings([content], SPEC, ALWAYS, left.extend), left
 
 
+def test_compiled_decoder_takes_lines_of_another_lake_unless_they_are_nested_or_count_time() -> None:
+    text = 'windows = ["1h"]\n{fields}\n[[readings]]\nname = "rpm"\nplausible = [0, 4000]\nfield = "{field}"'
+    raw = b'{"id":"P1","at":"2025-10-15T00:01:00Z","sensor_type":1480,"machine_id":7,"rpm":-1}'
+    flat = '[fields]\nmachine_id = "id"\ntimestamp_utc = "at"'
+    for field, fields, is_taken in (
+        ("sensor_type", flat, True),
+        ("payload.rpm", flat, False),
+        ("sensor_type", flat + '\ntimestamp_format = "epoch_s"', False),
+    ):
+        spec = FeatureSpec.parse(text.format(field=field, fields=fields))
+        left: list[FallbackLine] = []
+        decoded = decode_readings([RawContent("raw/a.jsonl", raw)], spec, ALWAYS, left.extend)
+        assert (decoded.lines.height, len(left)) == ((1, 0) if is_taken else (0, 1))
+        if is_taken:
+            assert decoded.lines.get_column("rpm").to_list() == [1480.0]
+            assert decoded.unknown_fields == 2
+            assert one_by_one([RawContent("raw/a.jsonl", raw)], spec).unknown_fields == 2
+
+
 def one_by_one(contents: Sequence[RawContent], spec: FeatureSpec = SPEC) -> ParsedBatch:
     with without_compiled_code():
         return parse_batch(contents, spec, T0)

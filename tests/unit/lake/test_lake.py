@@ -174,6 +174,21 @@ def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pyt
     assert asked == ["processed/x", "processed/x"]
 
 
+def test_listed_object_that_is_not_found_is_an_error_that_a_retry_mends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(LocalStore(tmp_path))
+    lake.write({"processed/x": b"123"})
+
+    async def answer_404(*_: Any, **__: Any) -> Any:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(obstore, "get_async", answer_404)
+    for read in (lake.read, lake.read_tails):
+        with pytest.raises(LakeError, match="could not read processed/x: it is listed, but not found; run again"):
+            read(["processed/x"])
+
+
 def test_lake_is_read_and_written_inside_a_running_event_loop(tmp_path: Path) -> None:
     """Every cell of a notebook runs inside one."""
     write_raw(tmp_path, at(9), "a.jsonl", b"{}\n")

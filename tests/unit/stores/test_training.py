@@ -1,5 +1,6 @@
 """The training set as files, and as frames for whoever trains."""
 
+import hashlib
 import subprocess
 import sys
 from datetime import timedelta
@@ -50,6 +51,7 @@ def test_footer_says_what_the_file_was_made_of(tmp_path: Path) -> None:
     assert tail is not None
     metadata = read_metadata(tail)
     assert metadata["features.toml"] == PACKAGED.read_text(encoding="utf-8")
+    assert metadata["features.sha256"] == hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
     assert Origin.from_metadata(metadata) == ORIGIN
     assert Origin.from_metadata({}) is None
 
@@ -76,6 +78,8 @@ def test_origin_differs_with_features_lateness_partitions_and_their_states() -> 
         Origin.describe(SPEC, day, {}),
     ]
     assert len(set(origins)) == len(origins)
+    with_comment = FeatureSpec.parse(f"# a comment\n{SPEC.text}")
+    assert Origin.describe(with_comment, day, {at(7): "state"}) == ORIGIN
 
 
 def test_handler_imports_neither_pandas_nor_numpy_nor_boto3() -> None:
