@@ -28,6 +28,7 @@ class Accounting:
     tiles_built: int = 0
     tiles_reused: int = 0
     tiles_kept: int = 0
+    damaged: int = 0
     too_late: Counter[str] = field(default_factory=Counter)
     from_the_future: Counter[str] = field(default_factory=Counter)
     machines: int = 0
@@ -55,6 +56,11 @@ class Accounting:
             if hours > 0:
                 self.lines["too_late" if hours * HOUR > allowed_lateness else "late"] += lines
 
+    def add_files(self, counts: Mapping[str, int]) -> None:
+        """Count the files that were not built, see :class:`handler.tiles.files.PartitionFiles`."""
+        self.tiles_reused, self.tiles_kept, self.damaged = counts["reused"], counts["kept"], counts["damaged"]
+        self.objects["skipped"] = counts["skipped"]
+
     def add_newest(self, rows: pl.DataFrame, spec: FeatureSpec) -> None:
         """Count the machines of the newest rows, and find the longest time since any machine's latest reading."""
         self.machines = rows.height
@@ -66,7 +72,8 @@ class Accounting:
         """Write the answer; ``lines`` adds up: read = accepted + failures + duplicates + rejected.
 
         ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
-        ``clocks`` names the machines with the most lines that are too late or from the future.
+        ``damaged`` counts processed files that were not as they had been written. ``clocks`` names the machines with
+        the most lines that are too late or from the future.
         """
         lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
         return {
@@ -79,6 +86,7 @@ class Accounting:
                 "unknown_fields": self.unknown_fields,
             },
             "tiles": {"built": self.tiles_built, "reused": self.tiles_reused, "kept": self.tiles_kept},
+            "damaged": self.damaged,
             "clocks": {
                 machine: {"too_late": self.too_late[machine], "from_the_future": self.from_the_future[machine]}
                 for machine, _ in sorted(

@@ -10,7 +10,7 @@ import polars as pl
 
 from handler.answer import was_every_object_skipped
 from handler.aws import find_table_endpoint
-from handler.definitions.errors import ConfigurationError, ProcessingError
+from handler.definitions.errors import ConfigurationError, MissingObjectError, ProcessingError
 from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
@@ -102,11 +102,11 @@ def load_spec(settings: Settings) -> FeatureSpec:
     if settings.features_key is None:
         return FeatureSpec.load(settings.features_file)
     where = f"FEATURES_FILE s3://{settings.lake}/{settings.features_key}"
-    data = open_lake(settings.lake, settings.endpoint, settings.region).read_object(settings.features_key)
-    if data is None:
-        raise ConfigurationError(where, "does not exist; put a features.toml there")
     try:
+        (data,) = open_lake(settings.lake, settings.endpoint, settings.region).read([settings.features_key])
         return FeatureSpec.parse(data.decode(), source=settings.features_key)
+    except MissingObjectError as error:
+        raise ConfigurationError(where, "does not exist; put a features.toml there") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(where, f"is no text in UTF-8 ({error})") from error
 

@@ -32,6 +32,7 @@ def read_training(lake: Lake, hours: Iterable[datetime], spec: FeatureSpec) -> p
         machine within each.
     """
     schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
-    files = lake.read(training_key(hour) for hour in hours)
-    frames = [pl.read_parquet(io.BytesIO(data)) for data in files if data is not None]
+    keys = [training_key(hour) for hour in hours]
+    stored = lake.look_up(keys)
+    frames = [pl.read_parquet(io.BytesIO(data)) for data in lake.read(key for key in keys if key in stored)]
     return pl.concat([empty_frame(schema | feature_schema(spec)), *frames])

@@ -6,11 +6,16 @@
     ├── ConfigurationError   a variable or features.toml is missing or wrong
     ├── EventError           the event that started the run cannot be understood
     ├── LakeError            the object store refused, or did not answer
+    │   ├── MissingObjectError    it does not find what it has listed
+    │   ├── DamagedFileError      a file is not as it was written
+    │   └── OvertakenError        another run wrote files anew meanwhile
     └── OnlineStoreError     the table refused, or did not answer
 
 Each message is one line: the problem, its place, and what would be right. A line of telemetry that cannot be used is no
 error: it goes to quarantine (see :mod:`handler.ingest.classes`).
 """
+
+from datetime import datetime
 
 
 class ProcessingError(Exception):
@@ -53,6 +58,41 @@ class LakeError(ProcessingError):
         super().__init__(f"lake: could not {action}: {problem}")
         self.action = action
         self.problem = problem
+
+
+class MissingObjectError(LakeError):
+    """The store does not find an object."""
+
+
+class DamagedFileError(LakeError):
+    """A processed file is not as it was written.
+
+    Parameters
+    ----------
+    key
+        The file's key.
+    partition
+        Start of the hour of arrival whose file it is.
+    """
+
+    def __init__(self, key: str, partition: datetime) -> None:
+        super().__init__(
+            f"use {key}", "it is damaged, and its raw objects are gone; restore it, or delete it to go on without"
+        )
+        self.partition = partition
+
+
+class OvertakenError(LakeError):
+    """Another run wrote files anew that this one had read.
+
+    Parameters
+    ----------
+    key
+        One of these files.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"rely on {key}", "another run wrote it anew meanwhile; run again")
 
 
 class OnlineStoreError(ProcessingError):

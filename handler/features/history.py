@@ -13,14 +13,16 @@ from typing import Final
 
 import polars as pl
 
+from handler.definitions.errors import DamagedFileError, OvertakenError
 from handler.definitions.layout import hours_key, tiles_key
 from handler.definitions.schema import HOUR_FILE_SCHEMA, HOUR_SCHEMA, TILE_SCHEMA, Schema, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, floor_to
 from handler.features.rows import find_split_hours
 from handler.lake.lake import Lake
-from handler.lake.parquet import read_metadata
+from handler.lake.parquet import Seal, is_whole
 from handler.plan import Plan
+from handler.tiles.files import PartitionFiles, read_manifest
 from handler.tiles.hours import describe_hours
 from handler.tiles.merge import merge_tiles
 
@@ -42,12 +44,15 @@ class History:
         Where the files are, what features are, and which partitions and lateness count.
     instants
         The rows' ``as_of``.
+    files
+        What the tile file of each partition is to hold, and whether it has an hour file beside it.
     """
 
     lake: Lake
     spec: FeatureSpec
     plan: Plan
     instants: Sequence[datetime]
+    files: PartitionFiles
     _hour_files: dict[datetime, bytes] = field(init=False, default_factory=dict)
     _tile_files: dict[datetime, bytes] = field(init=False, default_factory=dict)
 
@@ -64,20 +69,32 @@ class History:
         Raises
         ------
         LakeError
-            If the store refuses or does not answer.
+            If the store refuses or does not answer, or a tile file is damaged or not the one that is looked for.
         """
-        partitions = sorted(self.plan.list_contributors(self.instants))
-        for partition, data in zip(partitions, self.lake.read(map(hours_key, partitions)), strict=True):
-            if data is not None and describe_hours(self.spec).items() <= read_metadata(data).items():
-                self._hour_files[partition] = data
+        partitions = sorted(self.plan.list_contributors(self.instants) & self.files.manifests.keys())
+        self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
         self._read_tile_files(set(partitions) - self._hour_files.keys())
         for machines in _divide_machines([*self._hour_files.values(), *self._tile_files.values()]):
             yield self._load_group(machines)
 
+    def _read_hour_files(self, partitions: Sequence[datetime]) -> None:
+        for partition, data in zip(partitions, self.lake.read(map(hours_key, partitions)), strict=True):
+            described = describe_hours(self.spec, self.files.manifests[partition].fingerprint)
+            seal = Seal.read(data) if is_whole(data) else None
+            if seal is None:
+                self.files.counts["damaged"] += 1  # tiles take its place
+            elif described.items() <= seal.metadata.items():
+                self._hour_files[partition] = data
+
     def _read_tile_files(self, partitions: Iterable[datetime]) -> None:
         missing = sorted(set(partitions) - self._tile_files.keys())
-        read = zip(missing, self.lake.read(map(tiles_key, missing)), strict=True) if missing else ()
-        self._tile_files.update((partition, data) for partition, data in read if data is not None)
+        for partition, data in zip(missing, self.lake.read(map(tiles_key, missing)), strict=True):
+            manifest = read_manifest(data) if is_whole(data) else None
+            if manifest is None:
+                raise DamagedFileError(tiles_key(partition), partition)
+            if manifest.fingerprint != self.files.manifests[partition].fingerprint:
+                raise OvertakenError(tiles_key(partition))
+            self._tile_files[partition] = data
 
     def _load_group(self, machines: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
         hours = self._load_hours(machines)
@@ -88,7 +105,7 @@ class History:
             return empty_frame(TILE_SCHEMA), hours.select(*HOUR_SCHEMA)
         partitions = needed.get_column("partition").unique()
         self._read_tile_files(partitions)
-        files = {p: self._tile_files[p] for p in partitions if p in self._tile_files}
+        files = {p: self._tile_files[p] for p in partitions}
         tiles = self._load_tiles(files, machines).join(needed, on=_MACHINE_HOUR, how="semi")
         hours = hours.join(needed, on=_MACHINE_HOUR, how="anti")
         return merge_tiles(tiles.select(*TILE_SCHEMA)), hours.select(*HOUR_SCHEMA)

@@ -1,7 +1,7 @@
 """The lake: listing and reading raw partitions, reading and writing processed files, over any object store."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.aws import Endpoint, find_bucket, list_bucket
-from handler.definitions.errors import ConfigurationError, LakeError
+from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import RAW, parse_folder, partition_path
 from handler.definitions.raw import RawContent
 from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
@@ -21,6 +21,7 @@ from handler.lake.parquet import TAIL_BYTES
 from handler.lake.requests import gather, run, turning_store_errors
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ClientConfig, S3Credential
 
 BATCH_BYTES: Final = 64 * 2**20
@@ -167,111 +168,90 @@ class Lake:
             else:
                 yield partial(read_files, self._folder, batch)
 
-    def read(self, keys: Iterable[str]) -> list[bytes | None]:
-        """Read whole objects, many at a time; None for each that does not exist.
-
-        Parameters
-        ----------
-        keys
-            Keys from the lake's root.
-
-        Returns
-        -------
-        list of bytes or None
-            In the order of the keys.
-
-        Raises
-        ------
-        LakeError
-            If the store refuses or does not answer, or does not find what it lists.
-        """
-        if self._folder is not None:
-            return [_read_file(self._folder / key) for key in keys]
-        return run(self._read_existing(self._get, list(keys)))
-
-    def read_object(self, key: str) -> bytes | None:
-        """Read one object, without listing; None where it does not exist.
-
-        Parameters
-        ----------
-        key
-            The key from the lake's root.
-
-        Returns
-        -------
-        bytes or None
-            The whole object.
-
-        Raises
-        ------
-        LakeError
-            If the store refuses or does not answer.
-        """
-        return run(self._get(key))
-
-    def read_tails(self, keys: Iterable[str]) -> list[bytes | None]:
-        """Read the last 64 KiB of objects, many at a time; None for each that does not exist.
-
-        Parameters
-        ----------
-        keys
-            Keys from the lake's root.
-
-        Returns
-        -------
-        list of bytes or None
-            In the order of the keys.
-
-        Raises
-        ------
-        LakeError
-            If the store refuses or does not answer.
-        """
-        if self._folder is not None:
-            return [_read_file(self._folder / key, most=TAIL_BYTES) for key in keys]
-        return run(self._read_existing(self._get_tail, list(keys)))
-
-    async def _read_existing(
-        self, get: Callable[[str], Awaitable[bytes | None]], keys: Sequence[str]
-    ) -> list[bytes | None]:
-        """Ask only for keys that a listing of their days' folders shows.
+    def look_up(self, keys: Iterable[str]) -> dict[str, str]:
+        """Find out which objects exist, from a listing of their days' folders.
 
         To a role that may list some prefixes only, S3 answers 403, not 404, for a key that does not exist.
+
+        Parameters
+        ----------
+        keys
+            Keys from the lake's root, such as ``processed/tiles/year=…/month=…/day=…/hour=…/tiles.parquet``.
+
+        Returns
+        -------
+        dict of str to str
+            The version of each object that exists: the store's entity tag.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
         """
-        days = sorted({key.rsplit("/", 2)[0] for key in keys})
-        present = {key for found in await gather(self._list_keys, days) for key in found}
+        wanted = set(keys)
+        found = run(gather(self._list_versions, sorted({key.rsplit("/", 2)[0] for key in wanted})))
+        return {key: version for versions in found for key, version in versions.items() if key in wanted}
 
-        async def get_present(key: str) -> bytes | None:
-            if key not in present:
-                return None
-            data = await get(key)
-            if data is None:
-                raise LakeError(f"read {key}", "it is listed, but not found; run again")
-            return data
-
-        return await gather(get_present, keys)
-
-    async def _list_keys(self, folder: str) -> list[str]:
+    async def _list_versions(self, folder: str) -> dict[str, str]:
         with turning_store_errors(f"list {folder}/"):
-            return [meta["path"] async for page in obstore.list(self._store, folder) for meta in page]
+            if self._folder is not None:
+                pages: Iterable[Sequence[ObjectMeta]] = obstore.list(self._store, folder)
+            else:
+                pages = [page async for page in obstore.list(self._store, folder)]
+            return {meta["path"]: meta["e_tag"] or "" for page in pages for meta in page}
 
-    async def _get(self, key: str) -> bytes | None:
+    def read(self, keys: Iterable[str]) -> list[bytes]:
+        """Read whole objects, many at a time.
+
+        Parameters
+        ----------
+        keys
+            Keys of objects that exist, from the lake's root.
+
+        Returns
+        -------
+        list of bytes
+            In the order of the keys.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses, does not answer, or does not find an object.
+        """
+        return self._read(list(keys), None)
+
+    def read_tails(self, keys: Iterable[str]) -> list[bytes]:
+        """Read the last 64 KiB of objects, many at a time.
+
+        Parameters
+        ----------
+        keys
+            Keys of objects that exist, from the lake's root.
+
+        Returns
+        -------
+        list of bytes
+            In the order of the keys.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses, does not answer, or does not find an object.
+        """
+        return self._read(list(keys), TAIL_BYTES)
+
+    def _read(self, keys: Sequence[str], most: int | None) -> list[bytes]:
+        if self._folder is not None:
+            return [_read_file(self._folder, key, most) for key in keys]
+        return run(gather(partial(self._get, most=most), keys))
+
+    async def _get(self, key: str, most: int | None) -> bytes:
         with turning_store_errors(f"read {key}"):
-            try:
-                response = await obstore.get_async(self._store, key)
-                return bytes(await response.bytes_async())
-            except FileNotFoundError:
-                return None
+            options: GetOptions = {"range": {"suffix": most}} if most is not None else {}
+            response = await obstore.get_async(self._store, key, options=options)
+            return bytes(await response.bytes_async())
 
-    async def _get_tail(self, key: str) -> bytes | None:
-        with turning_store_errors(f"read {key}"):
-            try:
-                response = await obstore.get_async(self._store, key, options={"range": {"suffix": TAIL_BYTES}})
-                return bytes(await response.bytes_async())
-            except FileNotFoundError:
-                return None
-
-    def write(self, files: Mapping[str, bytes]) -> None:
+    def write(self, files: Mapping[str, bytes]) -> dict[str, str]:
         """Write objects whole, many at a time, in the place of earlier ones.
 
         Parameters
@@ -279,20 +259,26 @@ class Lake:
         files
             Bytes by key.
 
+        Returns
+        -------
+        dict of str to str
+            The version of each, as :meth:`look_up` finds it.
+
         Raises
         ------
         LakeError
             If the store refuses or does not answer; some of the objects may have been written.
         """
-        run(gather(self._put, list(files.items())))
+        return dict(zip(files, run(gather(self._put, list(files.items()))), strict=True))
 
-    async def _put(self, file: tuple[str, bytes]) -> None:
+    async def _put(self, file: tuple[str, bytes]) -> str:
         key, data = file
         with turning_store_errors(f"write {key}"):
             if self._folder is not None:
-                obstore.put(self._store, key, data)
+                result = obstore.put(self._store, key, data)
             else:
-                await obstore.put_async(self._store, key, data)
+                result = await obstore.put_async(self._store, key, data)
+            return result["e_tag"] or ""
 
 
 def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
@@ -327,13 +313,9 @@ def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
     )
 
 
-def _read_file(path: Path, *, most: int | None = None) -> bytes | None:
-    """Read a file, or the last bytes of it; None where there is no file."""
-    with turning_store_errors(f"read {path}"):
-        try:
-            with path.open("rb", buffering=0) as file:
-                if most is not None:
-                    file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-                return file.read()
-        except FileNotFoundError:
-            return None
+def _read_file(folder: Path, key: str, most: int | None) -> bytes:
+    """Read a file, or the last bytes of it."""
+    with turning_store_errors(f"read {key}"), (folder / key).open("rb", buffering=0) as file:
+        if most is not None:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read()

@@ -1,17 +1,34 @@
-"""Parquet in memory: frames to bytes and back, and the footer's key-value metadata."""
+"""Parquet in memory: frames to bytes, sealed with digests, which are checked when a file is read.
 
+A sealed file is a Parquet file like any other. Its seal lies between the last page and the footer, where readers do not
+look, since the footer tells where each column's pages are::
+
+    pages | note | length of the note | digest of the pages | digest of the seal and footer | mark | footer
+
+So the footer and the seal can be checked from the file's tail alone, and the pages when all of it is read.
+"""
+
+import hashlib
 import io
+import json
+import struct
 from collections.abc import Mapping
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal, Self
 
 import polars as pl
 
 TAIL_BYTES: Final = 64 * 2**10
-"""Read from a file's end, these hold the footer of every file we write."""
+"""Read from a file's end, these hold the footer and seal of every file we write."""
 
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
 """So that some machines' rows are read without the others', and the footer stays within the tail."""
+
+_MAGIC: Final = b"PAR1"
+_MARK: Final = b"\x00sealed\x01"
+_LENGTH: Final = struct.Struct("<I")
+_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 def encode_parquet(
@@ -37,7 +54,7 @@ def encode_parquet(
     Returns
     -------
     bytes
-        The file.
+        The file, not sealed yet.
     """
     buffer = io.BytesIO()
     group = max(_SMALLEST_ROW_GROUP, -(-frame.height // row_groups))
@@ -45,9 +62,112 @@ def encode_parquet(
     return buffer.getvalue()
 
 
-def read_metadata(data: bytes) -> Mapping[str, str]:
-    """Read the footer's key-value metadata from a file, or from its tail; nothing where there is no footer."""
-    try:
-        return pl.read_parquet_metadata(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError, ValueError):
-        return {}
+def seal(parquet: bytes, note: Mapping[str, str] | None = None) -> bytes:
+    """Seal a file.
+
+    Parameters
+    ----------
+    parquet
+        As :func:`encode_parquet` returns it.
+    note
+        What is only known after the file was encoded.
+
+    Returns
+    -------
+    bytes
+        The sealed file.
+    """
+    start = len(parquet) - _measure_footer(parquet)
+    pages, footer = parquet[:start], parquet[start:]
+    text = json.dumps(note or {}).encode()
+    head = text + _LENGTH.pack(len(text)) + hashlib.sha256(pages).digest()
+    return b"".join((pages, head, hashlib.sha256(head + footer).digest(), _MARK, footer))
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A seal that holds for the footer beside it.
+
+    Attributes
+    ----------
+    note
+        What was added when the file was sealed.
+    metadata
+        The footer's key-value metadata.
+    """
+
+    note: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        """Read the seal of a file, or of its tail; None where there is none that holds.
+
+        Of a file that is no longer than its tail, the pages are checked too.
+
+        Parameters
+        ----------
+        data
+            The whole file, or its last ``TAIL_BYTES``.
+
+        Returns
+        -------
+        Seal or None
+            What it says.
+        """
+        parts = _find_seal(data)
+        if parts is None or (len(data) < TAIL_BYTES and not _are_pages_whole(data, parts)):
+            return None
+        return cls(json.loads(parts.note), pl.read_parquet_metadata(io.BytesIO(_MAGIC + data[parts.footer_start :])))
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether a file is as it was sealed, to the last bit.
+
+    Parameters
+    ----------
+    data
+        All of the file.
+
+    Returns
+    -------
+    bool
+        False also where it was never sealed.
+    """
+    parts = _find_seal(data)
+    return parts is not None and _are_pages_whole(data, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    pages_end: int
+    note: bytes
+    pages_digest: bytes
+    footer_start: int
+
+
+def _are_pages_whole(data: bytes, parts: _Parts) -> bool:
+    return hashlib.sha256(memoryview(data)[: parts.pages_end]).digest() == parts.pages_digest
+
+
+def _find_seal(data: bytes) -> _Parts | None:
+    """Find the parts of a seal that holds, in a file or its tail."""
+    footer_start = len(data) - _measure_footer(data)
+    digest_end = footer_start - len(_MARK)
+    head_end = digest_end - _DIGEST_BYTES
+    note_end = head_end - _DIGEST_BYTES - _LENGTH.size
+    if note_end < 0 or data[digest_end:footer_start] != _MARK:
+        return None
+    pages_end = note_end - _LENGTH.unpack_from(data, note_end)[0]
+    head = data[max(pages_end, 0) : head_end]
+    if hashlib.sha256(head + data[footer_start:]).digest() != data[head_end:digest_end]:
+        return None
+    return _Parts(pages_end, data[pages_end:note_end], head[-_DIGEST_BYTES:], footer_start)
+
+
+def _measure_footer(data: bytes) -> int:
+    """Measure the footer with its length and the magic number; all of the data where there is none."""
+    if data[-len(_MAGIC) :] != _MAGIC or len(data) < _LENGTH.size + len(_MAGIC):
+        return len(data)
+    length: int = _LENGTH.unpack_from(data, len(data) - _LENGTH.size - len(_MAGIC))[0]
+    return length + _LENGTH.size + len(_MAGIC)

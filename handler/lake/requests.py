@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from obstore.exceptions import BaseError
 
-from handler.definitions.errors import LakeError
+from handler.definitions.errors import LakeError, MissingObjectError
 
 _REQUESTS_IN_FLIGHT: Final = 128
 
@@ -21,6 +21,8 @@ def turning_store_errors(action: str) -> Iterator[None]:
     """Turn what obstore raises into a :class:`LakeError` that says what was being done."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise MissingObjectError(action, "it is not there, though it should be; run again") from error
     except (BaseError, OSError, ValueError) as error:
         raise LakeError(action, _explain(error)) from error
 

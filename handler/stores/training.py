@@ -13,7 +13,7 @@ from handler.definitions.layout import training_key
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, format_instant
 from handler.lake.lake import Lake
-from handler.lake.parquet import encode_parquet
+from handler.lake.parquet import Seal, encode_parquet, seal
 
 _FORMAT: Final = 1
 """Counted up whenever equal tiles would give other rows, so that training files are written again."""
@@ -71,12 +71,11 @@ class Origin:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
-        """Read it from Parquet key-value metadata; None where these do not hold it."""
-        try:
-            return cls(metadata[_MADE_BY], metadata[_MADE_OF], metadata[_TEXT])
-        except KeyError:
+    def from_seal(cls, found: Seal | None) -> Self | None:
+        """Read it from a file's seal; None where this does not hold it."""
+        if found is None or not {_MADE_BY, _MADE_OF, _TEXT} <= found.metadata.keys():
             return None
+        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], found.metadata[_TEXT])
 
 
 def _hash(text: str) -> str:
@@ -103,8 +102,8 @@ def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.
     stamped = rows.select(*keys, created_timestamp, pl.exclude(keys))
     lake.write(
         {
-            training_key(hour): encode_parquet(
-                stamped.filter(pl.col("event_timestamp") == hour), origin.to_metadata(), row_groups=1
+            training_key(hour): seal(
+                encode_parquet(stamped.filter(pl.col("event_timestamp") == hour), origin.to_metadata(), row_groups=1)
             )
             for hour, origin in hours.items()
         }

@@ -14,7 +14,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.tiles.merge import merge_moments
 
-HOURS_FORMAT: Final = 4
+HOURS_FORMAT: Final = 5
 """Counted up whenever equal tiles would give other hours; those of another format are not read."""
 
 PART_COLUMNS: Final = ("machine_id", "series", "start", "tiles", *MOMENTS)
@@ -24,9 +24,22 @@ _DOCUMENT: Final = "hours"
 _OF_PAIR: Final = "|"
 
 
-def describe_hours(spec: FeatureSpec) -> dict[str, str]:
-    """Say what an hour file holds, as Parquet key-value metadata: hours of other pairs are of no use."""
-    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": list_series(spec)})}
+def describe_hours(spec: FeatureSpec, fingerprint: str) -> dict[str, str]:
+    """Say what an hour file holds, and of which tiles, as Parquet key-value metadata.
+
+    Parameters
+    ----------
+    spec
+        The readings and pairs: hours of others are of no use.
+    fingerprint
+        The tile file's.
+
+    Returns
+    -------
+    dict of str to str
+        Equal for hours that can stand for each other.
+    """
+    return {_DOCUMENT: json.dumps({"format": HOURS_FORMAT, "series": list_series(spec), "tiles": fingerprint})}
 
 
 def list_series(spec: FeatureSpec) -> list[str]:

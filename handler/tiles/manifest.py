@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Self
 
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE
 
-TILE_FORMAT: Final = 5
+TILE_FORMAT: Final = 6
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
 _DOCUMENT: Final = "manifest"
@@ -23,7 +23,7 @@ def fingerprint_inputs(listing: str, spec: FeatureSpec, future_tolerance: timede
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a tile file says of itself, in its Parquet footer.
+    """What a tile file says of itself.
 
     Attributes
     ----------
@@ -32,20 +32,35 @@ class Manifest:
     lateness
         Accepted lines by lateness in hours. Lines later than any setting allows are counted one hour above the largest
         setting.
+    beside
+        The versions of the partition's other files, by key, as they were when the tile file was written.
     """
 
     fingerprint: str
     lateness: Mapping[int, int]
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
-        """Write the manifest as Parquet key-value metadata."""
+        """Write the manifest as Parquet key-value metadata, less what is beside: that is known later."""
         return {_DOCUMENT: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
-        """Read the manifest from Parquet key-value metadata; None where these hold no manifest."""
-        try:
-            document = json.loads(metadata[_DOCUMENT])
-            return cls(document["fingerprint"], {int(h): n for h, n in document["lateness"].items()})
-        except (KeyError, ValueError):
+    def from_metadata(cls, metadata: Mapping[str, str], beside: Mapping[str, str]) -> Self | None:
+        """Read the manifest from Parquet key-value metadata; None where these hold no manifest.
+
+        Parameters
+        ----------
+        metadata
+            Of a tile file.
+        beside
+            As in the manifest.
+
+        Returns
+        -------
+        Manifest or None
+            What the file says.
+        """
+        if _DOCUMENT not in metadata:
             return None
+        document = json.loads(metadata[_DOCUMENT])
+        return cls(document["fingerprint"], {int(h): n for h, n in document["lateness"].items()}, beside)

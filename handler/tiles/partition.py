@@ -19,7 +19,7 @@ from handler.ingest.classes import UNREADABLE, ParsedBatch, parse_batch
 from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
 from handler.lake.lake import ReadBatch
-from handler.lake.parquet import encode_parquet
+from handler.lake.parquet import encode_parquet, seal
 from handler.settings import MAX_HOURS
 from handler.tiles.build import build_tiles
 from handler.tiles.hours import describe_hours, roll_up_hours
@@ -84,8 +84,10 @@ class MappedPartition:
     ----------
     hour
         The partition's.
-    tiles, hours, failures, rejected
-        The processed files, as Parquet.
+    tiles
+        The tile file, as Parquet; it is sealed when the other files are stored.
+    hours, failures, rejected
+        The other processed files, as sealed Parquet.
     manifest
         What the tile file says of itself.
     counts
@@ -219,7 +221,7 @@ class _PartitionBuilder:
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
             tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
             hours = roll_up_hours(tiles, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT))
-            hour_file = encode_parquet(hours, describe_hours(self.spec), compression="lz4")
+            hour_file = encode_parquet(hours, describe_hours(self.spec, state), compression="lz4")
         failures, rejected = pl.concat(self.failures), pl.concat(self.rejected)
         first_failures = failures.unique(_FAILURE_KEYS, keep="first")
         reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
@@ -228,9 +230,9 @@ class _PartitionBuilder:
         return MappedPartition(
             hour=self.hour,
             tiles=tile_file.result(),
-            hours=hour_file,
-            failures=encode_parquet(first_failures.sort(_FAILURE_KEYS)),
-            rejected=encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True)),
+            hours=seal(hour_file),
+            failures=seal(encode_parquet(first_failures.sort(_FAILURE_KEYS))),
+            rejected=seal(encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True))),
             manifest=manifest,
             counts=PartitionCounts(
                 objects_read=self.objects - unreadable,

@@ -29,13 +29,15 @@ def killing_at_write(number: int) -> Iterator[None]:
     write = Lake.write
     written = 0
 
-    def count(lake: Lake, files: Mapping[str, bytes]) -> None:
+    def count(lake: Lake, files: Mapping[str, bytes]) -> dict[str, str]:
         nonlocal written
+        versions: dict[str, str] = {}
         for key, data in files.items():
             if written == number:
                 raise KilledError
             written += 1
-            write(lake, {key: data})
+            versions |= write(lake, {key: data})
+        return versions
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lake, "write", count)

@@ -63,6 +63,7 @@ def test_answer_tells_the_whole_run(lake: Path, capsys: pytest.CaptureFixture[st
             "unknown_fields": 0,
         },
         "tiles": {"built": 2, "reused": 0, "kept": 0},
+        "damaged": 0,
         "clocks": {"M1": {"too_late": 1, "from_the_future": 0}},
         "machines": 2,
         "stalest_machine_seconds": 14400.0,

@@ -15,7 +15,8 @@ from handler.definitions.errors import LakeError
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake, ReadBatch
-from handler.lake.parquet import read_metadata
+from handler.lake.parquet import seal
+from handler.tiles.files import read_manifest
 from handler.tiles.manifest import Manifest, fingerprint_inputs
 from handler.tiles.partition import MappedPartition, RawPartition, map_partitions
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
@@ -342,9 +343,10 @@ def test_mapping_twice_gives_equal_bytes() -> None:
 
 def test_manifest_is_read_from_the_end_of_a_tile_file() -> None:
     mapped = map_partition([lambda: [RawContent("a.jsonl", b"\n".join(steady("M1", -2)))]], "print")
-    assert Manifest.from_metadata(read_metadata(mapped.tiles)) == mapped.manifest == Manifest("print", {2: 6})
-    assert Manifest.from_metadata(read_metadata(b"")) is None
-    assert Manifest.from_metadata(read_metadata(mapped.tiles[:-3])) is None
+    sealed = seal(mapped.tiles, {"hours": "1"})
+    assert mapped.manifest == Manifest("print", {2: 6})
+    assert read_manifest(sealed) == Manifest("print", {2: 6}, {"hours": "1"})
+    assert read_manifest(b"") is read_manifest(sealed[:-3]) is read_manifest(mapped.hours) is None
 
 
 def test_very_late_lines_do_not_swell_the_manifest() -> None:
@@ -357,7 +359,7 @@ def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     listing = lake.list_partitions([T0])[0][T0]
     fingerprint = fingerprint_inputs(listing.fingerprint, SPEC, timedelta(minutes=7))
-    assert fingerprint == f"5:7:{SPEC.fingerprint}:{listing.fingerprint}"
+    assert fingerprint == f"6:7:{SPEC.fingerprint}:{listing.fingerprint}"
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 55])

@@ -3,13 +3,11 @@
 import asyncio
 import gzip
 from pathlib import Path
-from typing import Any
 
-import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from handler.definitions.errors import ConfigurationError, LakeError
+from handler.definitions.errors import ConfigurationError, LakeError, MissingObjectError
 from handler.definitions.raw import RawObject
 from handler.lake.lake import Lake
 from handler.lake.listing import Listing
@@ -115,11 +113,13 @@ def test_gzip_is_read_and_what_is_no_gzip_is_a_problem_of_that_object_alone(tmp_
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
-def test_reading_what_does_not_exist_gives_none(tmp_path: Path, *, is_folder: bool) -> None:
+def test_reading_what_does_not_exist_is_an_error_that_a_retry_mends(tmp_path: Path, *, is_folder: bool) -> None:
     lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     lake.write({"processed/x": b"123"})
-    assert lake.read(["processed/x", "processed/y"]) == [b"123", None]
-    assert lake.read_tails(["processed/x", "processed/y"]) == [b"123", None]
+    for read in (lake.read, lake.read_tails):
+        assert read(["processed/x"]) == [b"123"]
+        with pytest.raises(MissingObjectError, match="could not read processed/y: it is not there"):
+            read(["processed/x", "processed/y"])
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -157,45 +157,24 @@ def test_store_that_does_not_answer_is_an_error_and_not_a_bad_object(monkeypatch
         [list(read()) for read in lake.split_batches(Listing((RawObject("raw/x", 1),)))]
 
 
-def test_no_key_is_asked_for_that_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 refuses such a read, where the role may list some prefixes only, and it cannot be told from a real refusal."""
-    lake = Lake(LocalStore(tmp_path))
-    lake.write({"processed/x": b"123"})
-    asked: list[str] = []
-    get_async = obstore.get_async
-
-    async def get(store: Any, key: str, **options: Any) -> Any:
-        asked.append(key)
-        return await get_async(store, key, **options)
-
-    monkeypatch.setattr(obstore, "get_async", get)
-    lake.read(["processed/x", "processed/y"])
-    lake.read_tails(["processed/x", "processed/y"])
-    assert asked == ["processed/x", "processed/x"]
-
-
-def test_listed_object_that_is_not_found_is_an_error_that_a_retry_mends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake = Lake(LocalStore(tmp_path))
-    lake.write({"processed/x": b"123"})
-
-    async def answer_404(*_: Any, **__: Any) -> Any:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(obstore, "get_async", answer_404)
-    for read in (lake.read, lake.read_tails):
-        with pytest.raises(LakeError, match="could not read processed/x: it is listed, but not found; run again"):
-            read(["processed/x"])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_version_that_is_looked_up_is_that_of_the_last_write(tmp_path: Path, *, is_folder: bool) -> None:
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
+    keys = [f"processed/tiles/year=2025/month=10/day=15/hour={hour}/tiles.parquet" for hour in ("08", "09", "10")]
+    versions = lake.write({keys[0]: b"1", keys[1]: b"2"})
+    assert lake.look_up(keys) == versions
+    assert lake.look_up(keys[1:]) == {keys[1]: versions[keys[1]]}
+    newer = lake.write({keys[0]: b"3"})
+    assert lake.look_up(keys) == versions | newer != versions
 
 
 def test_lake_is_read_and_written_inside_a_running_event_loop(tmp_path: Path) -> None:
     """Every cell of a notebook runs inside one."""
     write_raw(tmp_path, at(9), "a.jsonl", b"{}\n")
 
-    async def cell() -> tuple[list[str], list[bytes | None]]:
+    async def cell() -> tuple[list[str], list[bytes]]:
         lake = Lake(LocalStore(tmp_path))
         lake.write({"processed/a": b"1"})
-        return names(lake.list_partitions([at(9)])[0][at(9)]), lake.read(["processed/a", "processed/b"])
+        return names(lake.list_partitions([at(9)])[0][at(9)]), lake.read(["processed/a"])
 
-    assert asyncio.run(cell()) == (["a.jsonl"], [b"1", None])
+    assert asyncio.run(cell()) == (["a.jsonl"], [b"1"])

@@ -13,7 +13,7 @@ from handler.definitions.schema import feature_schema
 from handler.definitions.spec import PACKAGED, FeatureSpec
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
-from handler.lake.parquet import read_metadata
+from handler.lake.parquet import Seal
 from handler.stores.training import Origin, write_training_hours
 from tests.frames import frame, tiles_of
 from tests.harness import NOW, at, environment_without_python
@@ -48,12 +48,13 @@ def test_footer_says_what_the_file_was_made_of(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     write_training_hours(lake, {at(9): ORIGIN}, some_rows(), NOW)
     (tail,) = lake.read_tails([training_key(at(9))])
-    assert tail is not None
-    metadata = read_metadata(tail)
+    found = Seal.read(tail)
+    assert found is not None
+    metadata = found.metadata
     assert metadata["features.toml"] == PACKAGED.read_text(encoding="utf-8")
     assert metadata["features.sha256"] == hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
-    assert Origin.from_metadata(metadata) == ORIGIN
-    assert Origin.from_metadata({}) is None
+    assert Origin.from_seal(found) == ORIGIN
+    assert Origin.from_seal(Seal({}, {})) is Origin.from_seal(None) is None
 
 
 def test_footer_of_many_machines_and_features_lies_within_the_tail(tmp_path: Path) -> None:
@@ -61,8 +62,7 @@ def test_footer_of_many_machines_and_features_lies_within_the_tail(tmp_path: Pat
     rows = pl.concat([some_rows()] * 9000)
     write_training_hours(lake, {at(9): ORIGIN}, rows, NOW)
     (tail,) = lake.read_tails([training_key(at(9))])
-    assert tail is not None
-    assert Origin.from_metadata(read_metadata(tail)) == ORIGIN
+    assert Origin.from_seal(Seal.read(tail)) == ORIGIN
 
 
 def test_origin_differs_with_features_lateness_partitions_and_their_states() -> None:

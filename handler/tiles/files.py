@@ -1,0 +1,179 @@
+"""The processed files of raw partitions: which are there, which are stale, and writing these anew.
+
+A partition has four files. The tile file is written last; its seal notes the versions of the other three. So one look
+at the versions that the lake has tells whether a run died between them, another run wrote some, or one was damaged.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from handler.definitions.errors import DamagedFileError, OvertakenError
+from handler.definitions.layout import failures_key, hours_key, quarantine_key, tiles_key
+from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake
+from handler.lake.listing import Listing
+from handler.lake.parquet import Seal, seal
+from handler.plan import Plan
+from handler.tiles.manifest import Manifest, fingerprint_inputs
+from handler.tiles.partition import MappedPartition, RawPartition, map_partitions
+
+_KEYS = (tiles_key, hours_key, failures_key, quarantine_key)
+
+
+def read_manifest(data: bytes) -> Manifest | None:
+    """Read the manifest of a tile file.
+
+    Parameters
+    ----------
+    data
+        The file, or its tail.
+
+    Returns
+    -------
+    Manifest or None
+        None where the file is damaged, or is none of ours.
+    """
+    found = Seal.read(data)
+    return None if found is None else Manifest.from_metadata(found.metadata, found.note)
+
+
+@dataclass(slots=True)
+class PartitionFiles:
+    """The files of all partitions that a run needs.
+
+    Attributes
+    ----------
+    lake, spec, plan
+        Where they are, what is measured, and which partitions are needed.
+    manifests
+        What the tile file of each partition holds, built by this run or not. ``beside`` names only the files that are
+        there as they were written.
+    counts
+        Partitions ``reused`` and ``kept``, files ``damaged``, raw objects ``skipped``.
+    """
+
+    lake: Lake
+    spec: FeatureSpec
+    plan: Plan
+    manifests: dict[datetime, Manifest] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    _versions: dict[datetime, str] = field(default_factory=dict)
+    _strays: dict[str, int] = field(default_factory=dict)
+
+    def bring_up_to_date(self) -> Generator[MappedPartition, None, None]:
+        """Build the files of each partition within reach whose listing changed, or whose files are not whole.
+
+        Yields
+        ------
+        MappedPartition
+            Each that was built, when its files are stored.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer, or a damaged file cannot be built again.
+        """
+        needed = self.plan.list_contributors(self.plan.reach | {self.plan.as_of}) | self.plan.arrivals
+        yield from self._build(self._find_stale([needed & self.plan.arrivals, needed - self.plan.arrivals]))
+        self.counts["skipped"] += sum(self._strays.values())
+
+    def build_again(self, damaged: DamagedFileError) -> MappedPartition:
+        """Build the files of a partition again, of which one is damaged.
+
+        Parameters
+        ----------
+        damaged
+            Tells which.
+
+        Returns
+        -------
+        MappedPartition
+            What was built.
+
+        Raises
+        ------
+        LakeError
+            If its raw objects are gone or not the same any more, or the store refuses or does not answer.
+        """
+        self.counts["damaged"] += 1
+        partition = damaged.partition
+        if self.plan.is_expired(partition):
+            raise damaged
+        listings, _ = self.lake.list_partitions([partition])
+        if not listings[partition].objects:
+            raise damaged
+        before = self.manifests[partition].fingerprint
+        (mapped,) = self._build([self._describe(partition, listings[partition])])
+        if mapped.manifest.fingerprint != before:
+            raise OvertakenError(tiles_key(partition))
+        return mapped
+
+    def require_same(self) -> None:
+        """Look whether the tile files are still those that this run knows.
+
+        Raises
+        ------
+        OvertakenError
+            If another run wrote one anew.
+        """
+        versions = self.lake.look_up(map(tiles_key, self._versions))
+        for partition, version in self._versions.items():
+            if versions.get(tiles_key(partition)) != version:
+                raise OvertakenError(tiles_key(partition))
+
+    def _find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
+        """Give the partitions that are to be built; a group is looked at when its turn comes."""
+        for group in filter(None, groups):
+            listings, strays = self.lake.list_partitions(h for h in group if not self.plan.is_expired(h))
+            self._strays |= strays
+            damaged = self._look_at(group)
+            for hour in sorted(group):
+                listing = listings.get(hour, Listing())
+                self.counts["skipped"] += listing.skipped
+                manifest = self.manifests.get(hour)
+                if not listing.objects:  # its raw objects have all gone, by a lifecycle rule: its files stand
+                    if hour in damaged and manifest is None:
+                        raise DamagedFileError(tiles_key(hour), hour)
+                    self.counts["kept"] += manifest is not None
+                elif manifest is None or hour in damaged or manifest.fingerprint != self._fingerprint(listing):
+                    yield self._describe(hour, listing)
+                else:
+                    self.counts["reused"] += 1
+
+    def _look_at(self, partitions: Collection[datetime]) -> set[datetime]:
+        """Read the manifests of partitions; return the partitions of which not all files are as they were written."""
+        versions = self.lake.look_up(key(partition) for partition in partitions for key in _KEYS)
+        stored = [partition for partition in sorted(partitions) if tiles_key(partition) in versions]
+        damaged = set()
+        for partition, tail in zip(stored, self.lake.read_tails(map(tiles_key, stored)), strict=True):
+            manifest = read_manifest(tail)
+            if manifest is None:
+                damaged.add(partition)
+                continue
+            whole = {key: version for key, version in manifest.beside.items() if versions.get(key) == version}
+            if len(whole) < len(_KEYS) - 1:
+                damaged.add(partition)
+            self.manifests[partition] = replace(manifest, beside=whole)
+            self._versions[partition] = versions[tiles_key(partition)]
+        self.counts["damaged"] += len(damaged)
+        return damaged
+
+    def _fingerprint(self, listing: Listing) -> str:
+        return fingerprint_inputs(listing.fingerprint, self.spec, self.plan.future_tolerance)
+
+    def _describe(self, partition: datetime, listing: Listing) -> RawPartition:
+        batches = self.lake.split_batches(listing)
+        return RawPartition(partition, batches, self._fingerprint(listing), self.plan.future_tolerance)
+
+    def _build(self, stale: Iterable[RawPartition]) -> Iterator[MappedPartition]:
+        with closing(map_partitions(stale, self.spec, self.plan.allowed_lateness)) as partitions:
+            for mapped in partitions:
+                others = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
+                beside = self.lake.write({key(mapped.hour): data for key, data in others.items()})
+                key = tiles_key(mapped.hour)
+                self._versions[mapped.hour] = self.lake.write({key: seal(mapped.tiles, beside)})[key]
+                self.manifests[mapped.hour] = replace(mapped.manifest, beside=beside)
+                yield mapped
