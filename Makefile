@@ -31,7 +31,7 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run build test e2e synth synth-cdktn diff deploy cost bench check format lock clean
+.PHONY: help setup run build test faults e2e synth synth-cdktn diff deploy cost bench check format lock clean
 .PHONY: for-run for-build for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
@@ -47,6 +47,9 @@ build: for-build  ## Build the Lambda layer and the function's package into lamb
 
 test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test; 95 % of the handler's branches must be run
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder $(ARGS)
+
+faults: for-development $(COMPILED)  ## Do to lakes what can happen to them, 5,000 times (an hour or two)
+	HYPOTHESIS_PROFILE=faults $(BIN)/python -m pytest tests/property/test_convergence.py $(ARGS)
 
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)

@@ -17,6 +17,7 @@ settings.register_profile(
     "default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.register_profile("faults", settings.get_profile("default"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -1,22 +1,28 @@
 """Whatever happens between runs: each span run once more leaves the training files of one backfill."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handler.definitions.errors import LakeError
+from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
+from tests.frames import assert_rows_close
 from tests.harness import HOUR, T0, Pipeline, at, line, write_raw
 from tests.property.test_runs import assert_same_training
 
 HOURS = 12
 LATENESS = 3 * HOUR
 ANCHOR = "0.jsonl"
+SPEC = FeatureSpec.parse('windows = ["1h", "3h"]\n[[readings]]\nname = "vibration_rms"\nplausible = [0, 200]')
 
 
 class KilledError(Exception):
@@ -24,8 +30,8 @@ class KilledError(Exception):
 
 
 @contextmanager
-def killing_at_write(number: int) -> Iterator[None]:
-    """End the run before its write of this number, counted from 0; files of one write are written one by one."""
+def interrupting_at_write(number: int, interrupt: Callable[[], object]) -> Iterator[None]:
+    """Do something before a write of this number, counted from 0; files of one write are written one by one."""
     write = Lake.write
     written = 0
 
@@ -33,9 +39,11 @@ def killing_at_write(number: int) -> Iterator[None]:
         nonlocal written
         versions: dict[str, str] = {}
         for key, data in files.items():
-            if written == number:
-                raise KilledError
             written += 1
+            if written == number + 1:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(Lake, "write", write)
+                    interrupt()
             versions |= write(lake, {key: data})
         return versions
 
@@ -44,51 +52,127 @@ def killing_at_write(number: int) -> Iterator[None]:
         yield
 
 
+def die() -> None:
+    raise KilledError
+
+
+def damage(path: Path, random: Random) -> None:
+    """Flip a bit, cut the end off, empty or delete."""
+    data = bytearray(path.read_bytes())
+    kind = random.choice(["flip", "cut", "empty", "delete"])
+    if kind == "delete":
+        path.unlink()
+    elif kind == "flip" and data:
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        path.write_bytes(data)
+    else:
+        path.write_bytes(data[: random.randrange(len(data) + 1)] if kind == "cut" else b"")
+
+
+class Life:
+    """A lake to which things happen.
+
+    A partition that loses all of its objects keeps its files, so each has an object without lines that stays.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.pipeline = Pipeline(root, spec=SPEC, allowed_lateness=LATENESS)
+        root.joinpath("raw").mkdir()
+
+    def put(self, arrival: int, name: str, raw: bytes) -> None:
+        for held, data in ((ANCHOR, b""), (name, raw)):
+            write_raw(self.pipeline.root, at(arrival), held, data)
+
+    def delete(self, number: int) -> None:
+        held = sorted(path for path in self.pipeline.root.glob("raw/**/*.jsonl") if path.name != ANCHOR)
+        if held:
+            held[number % len(held)].unlink()
+
+    def run(self, as_of: int) -> None:
+        self.pipeline.run(at(as_of))
+
+    def kill(self, as_of: int, number: int) -> None:
+        with interrupting_at_write(number, die), suppress(KilledError):
+            self.run(as_of)
+
+    def run_two(self, as_of: int, number: int, other: int) -> None:
+        """Do a run, and all of another before one of its writes; the first may be overtaken."""
+        with interrupting_at_write(number, lambda: self.run(other)), suppress(LakeError):
+            self.run(as_of)
+
+    def read(self, kind: str) -> dict[str, pl.DataFrame]:
+        files = self.pipeline.root.glob(f"processed/{kind}/**/*.parquet")
+        return {str(path): pl.read_parquet(path) for path in sorted(files)}
+
+    def damage(self, seed: int) -> None:
+        """Damage one or two files of the lake at rest."""
+        random = Random(seed)
+        files = sorted(self.pipeline.root.glob("processed/**/*.parquet"))
+        for path in random.sample(files, min(len(files), random.choice([1, 1, 2]))):
+            damage(path, random)
+
+
+arrivals, as_ofs, writes = st.integers(0, HOURS - 1), st.integers(1, HOURS), st.integers(0, 40)
 objects = st.builds(
     lambda arrival, name, late, machine, value: (
         arrival, name, line(f"M{machine}", at(arrival + 0.5 - late, minutes=value), vibration=value)
     ),
-    st.integers(0, HOURS - 1), st.sampled_from(["1.jsonl", "2.jsonl"]), st.sampled_from([0, 0, 1, 2, 3, 4]),
+    arrivals, st.sampled_from(["1.jsonl", "2.jsonl"]), st.sampled_from([0, 0, 1, 2, 3, 4]),
     st.integers(1, 2), st.integers(0, 20),
 )  # fmt: skip
 steps = st.one_of(
     st.tuples(st.just("put"), objects),
-    st.tuples(st.just("delete"), st.integers(0, 10)),
-    st.tuples(st.just("run"), st.integers(1, HOURS)),
-    st.tuples(st.just("kill"), st.tuples(st.integers(1, HOURS), st.integers(0, 40))),
+    st.tuples(st.just("delete"), st.tuples(st.integers(0, 10))),
+    st.tuples(st.just("run"), st.tuples(as_ofs)),
+    st.tuples(st.just("kill"), st.tuples(as_ofs, writes)),
+    st.tuples(st.just("run_two"), st.tuples(as_ofs, writes, as_ofs)),
+    st.tuples(st.just("damage"), st.tuples(st.integers(0, 10**6))),
 )
 
 
-@settings(max_examples=200)
-@given(steps=st.lists(steps, min_size=2, max_size=8))
-def test_each_span_run_once_more_leaves_what_a_backfill_leaves(steps: list[tuple[str, Any]]) -> None:
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        lived = Pipeline(Path(one), allowed_lateness=LATENESS)
-        lived.root.joinpath("raw").mkdir()
-        for kind, what in steps:
-            if kind == "put":
-                arrival, name, raw = what
-                for held, data in ((ANCHOR, b""), (name, raw)):  # a partition that loses all objects keeps its files
-                    write_raw(lived.root, at(arrival), held, data)
-            elif kind == "delete":
-                held = sorted(path for path in lived.root.glob("raw/**/*.jsonl") if path.name != ANCHOR)
-                if held:
-                    held[what % len(held)].unlink()
-            elif kind == "run":
-                lived.run(at(what))
-            else:
-                as_of, number = what
-                with killing_at_write(number), suppress(KilledError):
-                    lived.run(at(as_of))
-        for as_of in range(6, HOURS + 1, 6):
-            lived.run(at(as_of))
-        at_once = Pipeline(Path(other), allowed_lateness=LATENESS)
+def run_each_span_once_more(pipeline: Pipeline) -> None:
+    for as_of in range(0, HOURS + 1, 6):
+        pipeline.run(at(as_of))
+
+
+def assert_as_one_backfill(lived: Pipeline) -> None:
+    """Compare training files with those that a backfill makes of the same raw objects elsewhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        at_once = Pipeline(Path(folder), spec=SPEC, allowed_lateness=LATENESS)
+        at_once.root.joinpath("raw").mkdir()
         for path in lived.root.glob("raw/**/*.jsonl"):
             copy = at_once.root / path.relative_to(lived.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
-        at_once.root.joinpath("raw").mkdir(exist_ok=True)
         at_once.backfill(T0, at(HOURS))
-        kept = {name: frame for name, frame in lived.training().items() if name in at_once.training()}
-        assert_same_training(kept, at_once.training())
-        assert all(frame.is_empty() for name, frame in lived.training().items() if name not in kept)
+        expected = at_once.training()
+    kept = {name: frame for name, frame in lived.training().items() if name in expected}
+    assert_same_training(kept, expected)
+    assert all(frame.is_empty() for name, frame in lived.training().items() if name not in kept)
+
+
+@settings(max_examples=max(200, settings().max_examples))
+@given(steps=st.lists(steps, min_size=2, max_size=8))
+def test_each_span_run_once_more_leaves_what_a_backfill_leaves(steps: list[tuple[str, Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        life = Life(Path(folder))
+        for kind, arguments in steps:
+            getattr(life, kind)(*arguments)
+        run_each_span_once_more(life.pipeline)
+        assert_as_one_backfill(life.pipeline)
+
+
+def test_damage_is_built_again_by_the_next_runs() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        life = Life(Path(folder))
+        for hour in range(HOURS):
+            lines = [line("M1", at(hour - k % 3, minutes=k), vibration=k) for k in range(9)]
+            life.put(hour, "1.jsonl", b"\n".join([*lines, b"oops", line("M1", at(hour), codigo_evento="FALHA")]))
+        run_each_span_once_more(life.pipeline)
+        online, training, failures = life.pipeline.online_rows(), life.pipeline.training(), life.read("failures")
+        for seed in range(200):
+            life.damage(seed)
+            run_each_span_once_more(life.pipeline)
+            assert_rows_close(life.pipeline.online_rows(), online)
+            assert_same_training(life.pipeline.training(), training)
+            assert_same_training(life.read("failures"), failures)
