@@ -154,7 +154,7 @@ def use_handler() -> float:
         ]
         text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
         fallback: list[FallbackLine] = []
-        decoded = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, fallback.extend)
+        (decoded,) = decode_readings([RawContent("a.jsonl", text.encode())], spec, AS_OF, fallback.extend)
         _require(decoded.lines.height == 59, f"the handler's library does not load, or leaves {len(fallback)} lines")
         (raw / "a.jsonl").write_text(text, encoding="utf-8")
         lake = Lake.open(Path(folder).resolve().as_uri())

@@ -12,11 +12,11 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
-from handler.ingest.framing import split_objects
+from handler.ingest.framing import MOST_LINES, split_objects
 from handler.ingest.json_lines import decode_lines, is_object
 
 if TYPE_CHECKING:
-    from handler.ingest.decoder import FallbackLine
+    from handler.ingest.decoder import DecodedReadings, FallbackLine
 
 TOO_LONG: Final = "too_long"
 FROM_THE_FUTURE: Final = "from_the_future"
@@ -41,8 +41,8 @@ _MAX_MACHINE_ID_CHARACTERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedBatch:
-    """The lines of a batch of objects by their classes.
+class ParsedLines:
+    """Lines by their classes.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class ParsedBatch:
         The rejected lines and unreadable objects in reading order: columns of ``REJECTED_SCHEMA``. An unreadable
         object has no line number, and its problem as the text.
     objects : int
-        The number of objects.
+        The number of objects that begin here.
     lines : int
         The number of lines; blank ones do not count.
     unknown_fields : int
@@ -79,13 +79,15 @@ class ParsedBatch:
     is_ordered: bool
 
 
-def parse_batch(
+def parse_lines(
     contents: Iterable[RawContent],
     spec: FeatureSpec,
     partition: datetime,
     future_tolerance: timedelta = FUTURE_TOLERANCE,
-) -> ParsedBatch:
-    """Put every line of a batch of raw objects in its class.
+    *,
+    most_lines: int = MOST_LINES,
+) -> Iterator[ParsedLines]:
+    """Put every line of a batch of raw objects in its class, some lines at a time.
 
     Event times keep their microseconds; later digits are cut off. A null field counts as absent.
 
@@ -99,37 +101,27 @@ def parse_batch(
         Start of the hour of arrival, UTC.
     future_tolerance
         An event time further after the end of the partition is from the future.
+    most_lines
+        After which lines are given; a part of an object more.
 
-    Returns
-    -------
-    ParsedBatch
-        The accepted lines as columns, and the others as they came.
+    Yields
+    ------
+    ParsedLines
+        The accepted lines as columns, and the others as they came. Few lines are given at once; no lines, too.
     """
     from handler.ingest.decoder import decode_readings  # noqa: PLC0415 - with numpy, which takes half as long as Polars
 
     rest = _Rest(spec, partition + HOUR + future_tolerance)
-    decoded = decode_readings(rest.note_objects(contents), spec, rest.latest, rest.sort_out)
-    unreadable = pl.DataFrame(rest.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
-    return ParsedBatch(
-        readings=_unite_readings([decoded.lines, *rest.readings]),
-        failures=pl.concat([empty_frame(FAILURE_SCHEMA), *rest.failures]),
-        rejected=pl.concat([*rest.rejected, unreadable]),
-        objects=len(rest.keys),
-        lines=decoded.lines.height + rest.lines,
-        unknown_fields=decoded.unknown_fields + rest.unknown_fields,
-        from_the_future=rest.from_the_future,
-        is_complete=rest.is_complete,
-        is_ordered=decoded.is_ordered and all(frame.is_empty() for frame in rest.readings),
-    )
+    contents = rest.note_objects(contents)
+    for decoded in decode_readings(contents, spec, rest.latest, rest.sort_out, most_lines=most_lines):
+        yield rest.take_found().add_to(decoded)
 
 
 @dataclass(slots=True)
-class _Rest:
-    """The objects of a batch, and its fallback lines by their classes."""
+class _Found:
+    """Fallback lines by their classes, and objects."""
 
-    spec: FeatureSpec
-    latest: datetime
-    keys: list[str] = field(default_factory=list)
+    objects: int = 0
     unreadable: list[tuple[str, None, str, str]] = field(default_factory=list)
     readings: list[pl.DataFrame] = field(default_factory=list)
     failures: list[pl.DataFrame] = field(default_factory=list)
@@ -139,48 +131,86 @@ class _Rest:
     from_the_future: Counter[str] = field(default_factory=Counter)
     is_complete: bool = True
 
+    def add_to(self, decoded: "DecodedReadings") -> ParsedLines:
+        """Add them to decoded lines."""
+        rejected = pl.concat([empty_frame(REJECTED_SCHEMA), *self.rejected])
+        if self.unreadable:
+            unreadable = pl.DataFrame(self.unreadable, schema=dict(REJECTED_SCHEMA), orient="row")
+            rejected = pl.concat([rejected, unreadable]).sort("source_key", maintain_order=True)
+        return ParsedLines(
+            readings=_unite_readings([decoded.lines, *self.readings]),
+            failures=pl.concat([empty_frame(FAILURE_SCHEMA), *self.failures]),
+            rejected=rejected,
+            objects=self.objects,
+            lines=decoded.lines.height + self.lines,
+            unknown_fields=decoded.unknown_fields + self.unknown_fields,
+            from_the_future=self.from_the_future,
+            is_complete=self.is_complete,
+            is_ordered=decoded.is_ordered and all(frame.is_empty() for frame in self.readings),
+        )
+
+
+@dataclass(slots=True)
+class _Rest:
+    """The objects of a batch, and its fallback lines, as they are found."""
+
+    spec: FeatureSpec
+    latest: datetime
+    keys: list[str] = field(default_factory=list)
+    found: _Found = field(default_factory=_Found)
+
+    def take_found(self) -> _Found:
+        """Take what was found since the last time."""
+        found, self.found = self.found, _Found()
+        return found
+
     def note_objects(self, contents: Iterable[RawContent]) -> Iterator[RawContent]:
         """Note each object's key, and its problem if it has one."""
         goes_on = False
         for content in contents:
             if not goes_on:
                 self.keys.append(content.key)
+                self.found.objects += 1
             goes_on = content.goes_on
-            self.is_complete &= not content.is_gone
+            self.found.is_complete &= not content.is_gone
             if content.problem is not None:
-                self.unreadable.append((content.key, None, UNREADABLE, content.problem))
+                self.found.unreadable.append((content.key, None, UNREADABLE, content.problem))
             yield content
 
     def sort_out(self, fallback: Sequence["FallbackLine"]) -> None:
         """Put fallback lines in their classes; objects that share a line are lines of their own."""
+        found = self.found
         self._reject_long([line for line in fallback if line.is_too_long])
         fallback = [part for line in fallback if not line.is_too_long for part in _split_line(line)]
         names = self.spec.reading_names
         decoded = decode_lines(enumerate(line.raw for line in fallback), self.spec)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
-        self.lines += lines.height
-        self.unknown_fields += decoded.unknown_fields
+        found.lines += lines.height
+        found.unknown_fields += decoded.unknown_fields
         ahead = lines.filter(pl.col("reason") == FROM_THE_FUTURE).get_column("machine_id")
-        self.from_the_future.update(dict(ahead.value_counts().iter_rows()))
+        found.from_the_future.update(dict(ahead.value_counts().iter_rows()))
         is_bad, is_failure = pl.col("reason").is_not_null(), pl.col("codigo_evento").is_not_null()
         bad = self._locate(lines.filter(is_bad), fallback)
         raw_text = pl.Series("raw_text", [_quote(fallback[row].raw) for row in bad.get_column("row")], dtype=pl.String)
-        self.rejected.append(bad.with_columns(raw_text).select(*REJECTED_SCHEMA))
+        found.rejected.append(bad.with_columns(raw_text).select(*REJECTED_SCHEMA))
         failed = self._locate(lines.filter(~is_bad & is_failure), fallback)
-        self.failures.append(failed.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA))
+        found.failures.append(failed.rename({"event_time": "event_timestamp"}).select(*FAILURE_SCHEMA))
         good = lines.filter(~is_bad & ~is_failure)
-        self.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
+        found.readings.append(good.select("machine_id", "event_time", pl.col(names).fill_null(float("nan"))))
 
     def _reject_long(self, fallback: Sequence["FallbackLine"]) -> None:
-        self.lines += len(fallback)
+        self.found.lines += len(fallback)
         rows = [(self.keys[line.object], line.number, TOO_LONG, _quote(line.raw)) for line in fallback]
-        self.rejected.append(pl.DataFrame(rows, schema=dict(REJECTED_SCHEMA), orient="row"))
+        self.found.rejected.append(pl.DataFrame(rows, schema=dict(REJECTED_SCHEMA), orient="row"))
 
     def _locate(self, lines: pl.DataFrame, fallback: Sequence["FallbackLine"]) -> pl.DataFrame:
         """Add each row's ``source_key`` and ``line_number``, which starts at 1 in each object."""
         places = [fallback[row] for row in lines.get_column("row")]
+        objects = [line.object for line in places]
+        first, last = min(objects, default=0), max(objects, default=0)
+        keys = pl.Series("source_key", self.keys[first : last + 1], dtype=pl.String)
         return lines.with_columns(
-            pl.Series("source_key", [self.keys[line.object] for line in places], dtype=pl.String),
+            keys.gather([number - first for number in objects]),  # lines of an object share the text
             pl.Series("line_number", [line.number for line in places], dtype=pl.Int64),
         )
 

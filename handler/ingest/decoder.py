@@ -5,7 +5,7 @@ Without the library every line is handed on.
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import empty_frame
 from handler.definitions.spec import IGNORED_FIELDS, FeatureSpec
 from handler.definitions.timestamps import INSTANT, MICROSECOND
-from handler.ingest.framing import WholeLines, cut_lines
+from handler.ingest.framing import MOST_LINES, WholeLines, cut_lines
 from handler.ingest.library import Library
 
 _MAX_FALLBACK_LINES: Final = 2**15
@@ -82,9 +82,14 @@ class DecodedReadings:
 
 
 def decode_readings(
-    contents: Iterable[RawContent], spec: FeatureSpec, latest: datetime, take_fallback: TakeFallback
-) -> DecodedReadings:
-    """Decode the lines that are certain to be accepted.
+    contents: Iterable[RawContent],
+    spec: FeatureSpec,
+    latest: datetime,
+    take_fallback: TakeFallback,
+    *,
+    most_lines: int = MOST_LINES,
+) -> Iterator[DecodedReadings]:
+    """Decode the lines that are certain to be accepted, some at a time.
 
     Parameters
     ----------
@@ -96,24 +101,27 @@ def decode_readings(
         The latest event time that is accepted.
     take_fallback
         Called with the other lines that are not blank, in their order, some at a time.
+    most_lines
+        They are given when there are more, or when fallback lines were handed on because of their number.
 
-    Returns
-    -------
+    Yields
+    ------
     DecodedReadings
-        The certain lines as columns, and how many unknown fields they have.
+        The certain lines as columns, and how many unknown fields they have. Few lines are given at once; no lines, too.
+        All fallback lines before their end have been handed on.
     """
+    library = _LIBRARY if _is_plain(spec) else None
     fallback = _FallbackLines(take_fallback)
-    decoding = None if _LIBRARY is None or not _is_plain(spec) else _Decoding(_LIBRARY, spec, latest)
+    decoding: _Decoding | _NoDecoding = _Decoding(library, spec, latest) if library else _NoDecoding(spec)
     for lines in cut_lines(contents):
-        if decoding is None:
-            fallback.add_whole(lines)
-        else:
-            decoding.decode(lines, fallback)
+        decoding.decode(lines, fallback)
+        if decoding.rows > most_lines or fallback.were_many:
+            fallback.flush()
+            yield decoding.finish()
+            fallback.were_many = False
+            decoding = decoding.follow()
     fallback.flush()
-    if decoding is None:
-        schema = {"machine_id": pl.String(), "event_time": INSTANT, **dict.fromkeys(spec.reading_names, pl.Float64())}
-        return DecodedReadings(empty_frame(schema), unknown_fields=0, is_ordered=True)
-    return decoding.finish()
+    yield decoding.finish()
 
 
 def _is_plain(spec: FeatureSpec) -> bool:
@@ -126,6 +134,7 @@ class _FallbackLines:
     """Lines for the decoder of JSON lines, flushed when many are waiting."""
 
     def __init__(self, take: TakeFallback) -> None:
+        self.were_many = False
         self._take = take
         self._waiting: list[FallbackLine] = []
         self._bytes = 0
@@ -135,6 +144,7 @@ class _FallbackLines:
         self._waiting.append(line)
         self._bytes += len(line.raw)
         if len(self._waiting) == _MAX_FALLBACK_LINES or self._bytes > _MAX_FALLBACK_BYTES:
+            self.were_many = True
             self.flush()
 
     def add_whole(self, lines: WholeLines) -> None:
@@ -155,11 +165,30 @@ class _FallbackLines:
         self._waiting, self._bytes = [], 0
 
 
-class _Decoding:
-    """The state of a batch and its arrays, which grow when they are full. ``layout.h`` describes each one."""
+class _NoDecoding:
+    """What stands for the compiled decoder where it is not there: every line is a fallback line."""
 
-    def __init__(self, library: Library, spec: FeatureSpec, latest: datetime) -> None:
-        self._library = library
+    rows: Final = 0
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        readings = dict.fromkeys(spec.reading_names, pl.Float64())
+        self._lines = empty_frame({"machine_id": pl.String(), "event_time": INSTANT, **readings})
+
+    def decode(self, lines: WholeLines, fallback: _FallbackLines) -> None:
+        fallback.add_whole(lines)
+
+    def finish(self) -> DecodedReadings:
+        return DecodedReadings(self._lines, unknown_fields=0, is_ordered=True)
+
+    def follow(self) -> "_NoDecoding":
+        return self
+
+
+class _Decoding:
+    """The state of some lines and their arrays, which grow when they are full. ``layout.h`` describes each one."""
+
+    def __init__(self, library: Library, spec: FeatureSpec, latest: datetime, line_number: int = 0) -> None:
+        self._library, self._spec, self._latest = library, spec, latest
         self._names = spec.reading_names
         self._arrays: dict[str, NDArray[Any]] = {}
         self._state = library.make_decoder()
@@ -167,11 +196,21 @@ class _Decoding:
         self._state.key_low, self._state.key_high = _HASH_KEY
         self._state.reading_count = len(self._names)
         self._state.is_ordered = 1
+        self._state.line_number = line_number
         self._describe_fields(spec)
         self._hold("fallback", library.make_array("fallback", _MAX_FALLBACK_LINES))
         self._state.fallback_capacity = _MAX_FALLBACK_LINES
         self._make_room_for_rows(_FIRST_ROWS)
         self._make_room_for_machines(_FIRST_MACHINES)
+
+    @property
+    def rows(self) -> int:
+        """How many lines were decoded."""
+        return int(self._state.row_count)
+
+    def follow(self) -> "_Decoding":
+        """Begin with the lines that follow."""
+        return _Decoding(self._library, self._spec, self._latest, self._state.line_number)
 
     def decode(self, lines: WholeLines, fallback: _FallbackLines) -> None:
         """Decode some lines, and add those that are not certain to the fallback lines."""

@@ -9,6 +9,9 @@ from handler.definitions.raw import RawContent
 LONGEST_LINE: Final = 64 * 2**20
 """Bytes without the line feed; a longer line is not read."""
 
+MOST_LINES: Final = 2**19
+"""Lines of a batch that are in memory at a time: more than plain objects have in a batch of a usual size."""
+
 _STEP: Final = 4096
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _TEXT_OR_BRACE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)

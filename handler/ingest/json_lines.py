@@ -96,7 +96,7 @@ def _look_up(line: Mapping[str, Any], path: Path) -> Any:
 
 
 def _read_times(values: Sequence[object], form: str) -> pl.Series:
-    """Read event times as instants; null where a value is none."""
+    """Read event times as instants; null where a value is something else."""
     unit = MICROSECONDS.get(form)
     if unit is None:
         texts = [value if isinstance(value, str) else None for value in values]

@@ -1,11 +1,11 @@
 """Parquet in memory: frames to bytes, sealed with digests, which are checked when a file is read.
 
-A sealed file is a Parquet file like any other. Its seal lies between the last page and the footer, where readers do not
-look, since the footer tells where each column's pages are::
+A sealed file is a Parquet file like any other. Its seal lies between the last page and the footer. Readers do not look
+there, since the footer tells where each page is. These parts follow each other::
 
     pages | note | length of the note | digest of the pages | digest of the seal and footer | mark | footer
 
-So the footer and the seal can be checked from the file's tail alone, and the pages when all of it is read.
+The footer and the seal are checked from the file's tail alone. The pages are checked when all of the file is read.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def seal(parquet: bytes, note: Mapping[str, str] | None = None) -> bytes:
     parquet
         As :func:`encode_parquet` returns it.
     note
-        What is only known after the file was encoded.
+        Whatever becomes known after the file was encoded.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def seal(parquet: bytes, note: Mapping[str, str] | None = None) -> bytes:
         The sealed file.
     """
     start = len(parquet) - _measure_footer(parquet)
-    pages, footer = parquet[:start], parquet[start:]
+    pages, footer = memoryview(parquet)[:start], parquet[start:]
     text = json.dumps(note or {}).encode()
     head = text + _LENGTH.pack(len(text)) + hashlib.sha256(pages).digest()
     return b"".join((pages, head, hashlib.sha256(head + footer).digest(), _MARK, footer))
@@ -101,7 +101,7 @@ class Seal:
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        """Read the seal of a file, or of its tail; None where there is none that holds.
+        """Read the seal of a file, or of its tail; None where it has no seal that holds.
 
         Of a file that is no longer than its tail, the pages are checked too.
 
@@ -166,7 +166,7 @@ def _find_seal(data: bytes) -> _Parts | None:
 
 
 def _measure_footer(data: bytes) -> int:
-    """Measure the footer with its length and the magic number; all of the data where there is none."""
+    """Measure the footer with its length and the magic number; all of the data where it has no footer."""
     if data[-len(_MAGIC) :] != _MAGIC or len(data) < _LENGTH.size + len(_MAGIC):
         return len(data)
     length: int = _LENGTH.unpack_from(data, len(data) - _LENGTH.size - len(_MAGIC))[0]

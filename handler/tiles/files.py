@@ -34,7 +34,7 @@ def read_manifest(data: bytes) -> Manifest | None:
     Returns
     -------
     Manifest or None
-        None where the file is damaged, or is none of ours.
+        None where the file is damaged, or not written by us.
     """
     found = Seal.read(data)
     return None if found is None else Manifest.from_metadata(found.metadata, found.note)
@@ -47,7 +47,7 @@ class PartitionFiles:
     Attributes
     ----------
     lake, spec, plan
-        Where they are, what is measured, and which partitions are needed.
+        The store, the readings, and which partitions are needed.
     manifests
         What the tile file of each partition holds, built by this run or not. ``beside`` names only the files that are
         there as they were written.

@@ -41,7 +41,7 @@ class Manifest:
     beside: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
-        """Write the manifest as Parquet key-value metadata, less what is beside: that is known later."""
+        """Write the manifest as Parquet key-value metadata, less the versions beside, which are known later."""
         return {_DOCUMENT: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}
 
     @classmethod

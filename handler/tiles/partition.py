@@ -1,13 +1,13 @@
 """Map: one raw partition → its tiles, hours, failures and quarantine, and what became of its lines."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import tee
+from itertools import chain, tee
 from typing import Final
 
 import polars as pl
@@ -15,11 +15,12 @@ import polars as pl
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, MICROSECOND
-from handler.ingest.classes import UNREADABLE, ParsedBatch, parse_batch
+from handler.ingest.classes import UNREADABLE, ParsedLines, parse_lines
 from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
 from handler.lake.lake import ReadBatch
 from handler.lake.parquet import encode_parquet, seal
+from handler.lake.spool import Spool
 from handler.settings import MAX_HOURS
 from handler.tiles.build import build_tiles
 from handler.tiles.hours import describe_hours, roll_up_hours
@@ -31,6 +32,9 @@ _PARSERS: Final = 2
 _PARSED_AHEAD: Final = 5
 _TILES_HELD: Final = 100_000
 """Tiles of batches are merged when there are more, and twice as many as last time: the time stays linear."""
+
+_MOST_MACHINES_COUNTED: Final = 20_000
+"""Whose clocks are wrong: only a handful of them is named in the end."""
 
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
@@ -137,22 +141,23 @@ def map_partitions(
         for partition in to_map:
             builder = _PartitionBuilder(partition.hour, spec, allowed_lateness)
             for batch in iter(batches.__next__, None):
-                builder.add(batch)
+                for lines in batch:
+                    builder.add(lines)
             yield builder.finish(partition.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
-class _SummarizedBatch:
-    """A batch with its own duplicates taken out, and its tiles."""
+class _SummarizedLines:
+    """Lines of a batch with their own duplicates taken out, and their tiles."""
 
-    batch: ParsedBatch
+    batch: ParsedLines
     unique: UniqueLines
     tiles: pl.DataFrame
 
 
 def _list_jobs(
     partitions: Iterable[RawPartition], spec: FeatureSpec
-) -> "Iterator[Callable[[], _SummarizedBatch | None]]":
+) -> "Iterator[Callable[[], Iterator[_SummarizedLines] | None]]":
     """List the jobs of parsing: one a batch, and one that does nothing after each partition."""
     for partition in partitions:
         for read in partition.batches:
@@ -160,10 +165,16 @@ def _list_jobs(
         yield lambda: None
 
 
-def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: RawPartition) -> _SummarizedBatch:
-    batch = parse_batch(read(), spec, partition.hour, partition.future_tolerance)
-    unique = UniqueLines(batch.readings, has_ties=False) if batch.is_ordered else drop_repeated(batch.readings)
-    return _SummarizedBatch(batch, unique, build_tiles(unique, spec.reading_names))
+def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: RawPartition) -> Iterator[_SummarizedLines]:
+    """Summarize a batch: its first lines now, and others, which only few batches have, when they are asked for."""
+    parsed = parse_lines(read(), spec, partition.hour, partition.future_tolerance)
+    summarized = (_summarize_lines(lines, spec) for lines in parsed)
+    return chain([next(summarized)], summarized)
+
+
+def _summarize_lines(lines: ParsedLines, spec: FeatureSpec) -> _SummarizedLines:
+    unique = UniqueLines(lines.readings, has_ties=False) if lines.is_ordered else drop_repeated(lines.readings)
+    return _SummarizedLines(lines, unique, build_tiles(unique, spec.reading_names))
 
 
 @dataclass(slots=True)
@@ -176,8 +187,12 @@ class _PartitionBuilder:
     lateness: Counter[int] = field(default_factory=Counter)
     seen: SeenLines = field(default_factory=SeenLines)
     tiles: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(TILE_SCHEMA)])
-    failures: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(FAILURE_SCHEMA)])
-    rejected: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(REJECTED_SCHEMA)])
+    failures: Spool = field(default_factory=lambda: Spool(FAILURE_SCHEMA))
+    rejected: Spool = field(default_factory=lambda: Spool(REJECTED_SCHEMA))
+    seen_failures: SeenLines = field(default_factory=SeenLines)
+    reasons: Counter[str] = field(default_factory=Counter)
+    failure_count: int = 0
+    repeated_failures: int = 0
     objects: int = 0
     lines: int = 0
     readings: int = 0
@@ -186,16 +201,17 @@ class _PartitionBuilder:
     from_the_future: Counter[str] = field(default_factory=Counter)
     is_complete: bool = True
 
-    def add(self, summarized: _SummarizedBatch) -> None:
+    def add(self, summarized: _SummarizedLines) -> None:
         """Add a batch, less the lines that an earlier one had."""
         batch, (lines, has_ties), tiles = summarized.batch, summarized.unique, summarized.tiles
         self.objects += batch.objects
         self.lines += batch.lines
         self.readings += batch.readings.height
         self.unknown_fields += batch.unknown_fields
-        self.failures.append(batch.failures)
-        self.rejected.append(batch.rejected)
-        self.from_the_future.update(batch.from_the_future)
+        self.rejected.add(batch.rejected)
+        self.reasons.update(dict(batch.rejected.get_column("reason").value_counts().iter_rows()))
+        self._add_failures(batch.failures)
+        _count_machines(self.from_the_future, batch.from_the_future)
         self.is_complete &= batch.is_complete
         if lines.is_empty():
             return
@@ -208,10 +224,19 @@ class _PartitionBuilder:
         if lateness and max(lateness) * HOUR > self.allowed_lateness:
             latest = pl.lit(self.hour - self.allowed_lateness, dtype=INSTANT)
             late = lines.filter(pl.col("event_time") < latest).get_column("machine_id").cast(pl.String)
-            self.too_late.update(dict(late.value_counts().iter_rows()))
+            _count_machines(self.too_late, dict(late.value_counts().iter_rows()))
         self.tiles.append(tiles)
         if sum(part.height for part in self.tiles[1:]) > max(_TILES_HELD, self.tiles[0].height):
             self.tiles = [merge_tiles(pl.concat(self.tiles))]
+
+    def _add_failures(self, failures: pl.DataFrame) -> None:
+        if failures.is_empty():
+            return
+        first = failures.unique(_FAILURE_KEYS, keep="first", maintain_order=True)
+        first = first.filter(~self.seen_failures.find_again(first.select(*_FAILURE_KEYS)))
+        self.failures.add(first)
+        self.failure_count += first.height
+        self.repeated_failures += failures.height - first.height
 
     def finish(self, fingerprint: str) -> MappedPartition:
         """Merge the batches, and encode the files: the tile file in a thread, while the tiles are rolled up."""
@@ -222,31 +247,36 @@ class _PartitionBuilder:
             tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
             hours = roll_up_hours(tiles, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT))
             hour_file = encode_parquet(hours, describe_hours(self.spec, state), compression="lz4")
-        failures, rejected = pl.concat(self.failures), pl.concat(self.rejected)
-        first_failures = failures.unique(_FAILURE_KEYS, keep="first")
-        reasons = Counter(dict(rejected.group_by("reason").len().iter_rows()))
-        unreadable = reasons.pop(UNREADABLE, 0)
+        unreadable = self.reasons.pop(UNREADABLE, 0)
         accepted = self.lateness.total()
         return MappedPartition(
             hour=self.hour,
             tiles=tile_file.result(),
             hours=seal(hour_file),
-            failures=seal(encode_parquet(first_failures.sort(_FAILURE_KEYS))),
-            rejected=seal(encode_parquet(rejected.sort("source_key", "line_number", maintain_order=True))),
+            failures=seal(self.failures.to_parquet()),
+            rejected=seal(self.rejected.to_parquet()),
             manifest=manifest,
             counts=PartitionCounts(
                 objects_read=self.objects - unreadable,
                 unreadable=unreadable,
                 lines=self.lines,
                 accepted=accepted,
-                failures=first_failures.height,
-                duplicates=self.readings - accepted + failures.height - first_failures.height,
-                rejected=reasons,
+                failures=self.failure_count,
+                duplicates=self.readings - accepted + self.repeated_failures,
+                rejected=self.reasons,
                 unknown_fields=self.unknown_fields,
                 too_late=self.too_late,
                 from_the_future=self.from_the_future,
             ),
         )
+
+
+def _count_machines(counts: Counter[str], more: Mapping[str, int]) -> None:
+    """Add counts of machines; of very many, those with the fewest are forgotten."""
+    counts.update(more)
+    if len(counts) > _MOST_MACHINES_COUNTED:
+        for machine, _ in counts.most_common()[_MOST_MACHINES_COUNTED // 2 :]:
+            del counts[machine]
 
 
 def _count_lateness(lines: pl.DataFrame, partition: datetime) -> dict[int, int]:

@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.features.rows import compute_features
-from handler.ingest.classes import parse_batch
+from handler.ingest.classes import parse_lines
 from handler.ingest.duplicates import drop_repeated
 from handler.lake.lake import Lake
 from handler.tiles.build import build_tiles
@@ -144,9 +144,10 @@ def _parse(lake: GeneratedLake, spec: FeatureSpec) -> pl.DataFrame:
     hours = [lake.end - (hour + 1) * HOUR for hour in range(24)]
     listings, _ = store.list_partitions(hours)
     parsed = pl.concat(
-        parse_batch(read(), spec, hour).readings.with_columns(pl.col("machine_id").cast(pl.String))
+        parsed.readings.with_columns(pl.col("machine_id").cast(pl.String))
         for hour in sorted(hours)
         for read in store.split_batches(listings[hour])
+        for parsed in parse_lines(read(), spec, hour)
     )
     return parsed.with_columns(pl.col("machine_id").cast(pl.Enum(parsed["machine_id"].unique().sort())))
 

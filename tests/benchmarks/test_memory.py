@@ -1,11 +1,17 @@
-"""Peak memory of the function's own entry point, in a process of its own, on a short and on a long history."""
+"""Peak memory of the function's own entry point, in a process of its own, on long histories and hostile objects."""
 
+import gzip
 import json
 import math
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from processing.allocator import ALLOCATOR
@@ -13,7 +19,7 @@ from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Figure, at_most
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
 from tests.benchmarks.servers import ROOT, running_server
-from tests.harness import environment_without_python, stamp
+from tests.harness import at, environment_without_python, stamp, write_raw
 
 HOURS = 24
 # Not getrusage: a process begins with the peak of the one that started it.
@@ -23,9 +29,62 @@ from handler.app import run
 from handler.definitions.timestamps import parse_instant
 sys.stdout, answer = sys.stderr, run({"as_of": sys.argv[1]}, now=parse_instant(sys.argv[1]))
 peak = int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
-print(json.dumps({"peak_mb": peak * 1024 / 1e6, **answer["lines"], "written": answer["online"]["written"]}),
-      file=sys.__stdout__)
+print(json.dumps({"peak_mb": peak * 1024 / 1e6, **answer["lines"]}), file=sys.__stdout__)
 """
+
+
+def _make_lines(count: int, tail: bytes) -> Iterator[bytes]:
+    """Make lines of an hour, 400 machines in turn."""
+    for k in range(count):
+        tenths = (k // 400) * 36_000 * 400 // (count + 400)
+        yield b'{"machine_id":"PUMP-%04d","timestamp_utc":"2025-10-15T08:%02d:%02d.%d00Z",%s\n' % (
+            k % 400, tenths // 600, tenths // 10 % 60, tenths % 10, tail
+        )  # fmt: skip
+
+
+def _write(root: Path, name: str, lines: Iterable[bytes], *, is_packed: bool = False) -> None:
+    path = write_raw(root, at(8), name, b"")
+    with gzip.open(path, "wb", compresslevel=1) if is_packed else path.open("wb") as file:
+        file.writelines(lines)
+
+
+GOOD = b'"temperature_celsius":70.5,"vibration_rms":1.25,"sensor_type":"both","mqtt_topic":"a/b"}'
+BAD = b'"temperature_celsius":9999.5,"vibration_rms":1.25,"sensor_type":"both","mqtt_topic":"a/b"}'
+FAILED = b'"codigo_evento":"FALHA_VIBRACAO_ELEVADA","sensor_type":"both","mqtt_topic":"a/b"}'
+
+
+def _write_duplicates(root: Path, count: int) -> None:
+    lines = list(_make_lines(count // 100, GOOD))
+    for number in range(100):
+        _write(root, f"{number}.jsonl", lines)
+
+
+HOSTILE: dict[str, tuple[int, Callable[[Path, int], None], str]] = {
+    "2 M lines rejected": (2_000_000, lambda root, n: _write(root, "a.jsonl", _make_lines(n, BAD)), "rejected"),
+    "2 M lines that are no JSON, all different": (
+        2_000_000,
+        lambda root, n: _write(root, "a.jsonl", (b"%032x no JSON\n" % (k * 2**89 // 7919) for k in range(n))),
+        "rejected",
+    ),
+    "2 M failures": (2_000_000, lambda root, n: _write(root, "a.jsonl", _make_lines(n, FAILED)), "failures"),
+    "2 M duplicates": (2_000_000, _write_duplicates, "duplicates"),
+    "4 M bad lines in 12 KB of gzip": (
+        4_000_000, lambda root, n: _write(root, "a.jsonl.gz", (b"{}\n" for _ in range(n)), is_packed=True), "rejected",
+    ),
+    "a gzip bomb of 1 GB, one line": (
+        1000, lambda root, n: _write(root, "a.jsonl.gz", (bytes(2**20) for _ in range(n)), is_packed=True), "rejected",
+    ),
+    "500,000 good lines in one gzip": (
+        500_000, lambda root, n: _write(root, "a.jsonl.gz", _make_lines(n, GOOD), is_packed=True), "accepted",
+    ),
+    "6 M good lines in one gzip": (
+        6_000_000, lambda root, n: _write(root, "a.jsonl.gz", _make_lines(n, GOOD), is_packed=True), "accepted",
+    ),
+    "one plain object of 500 MB": (
+        3_100_000, lambda root, n: _write(root, "a.jsonl", _make_lines(n, GOOD)), "accepted",
+    ),
+}  # fmt: skip
+"""Lines, how they are written, and what becomes of them."""
 
 
 def test_memory_does_not_grow_with_history(
@@ -61,26 +120,50 @@ def test_memory_does_not_grow_with_history(
     ]
 
 
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_memory_does_not_grow_with_what_is_hostile(
+    benchmark: BenchmarkFixture, collected: Collected, sizes: Sizes, work_folder: Path, kind: str
+) -> None:
+    count, write, field = HOSTILE[kind]
+    lines = max(count * sizes.lines // 1_000_000, 100)
+    root = work_folder / kind.replace(" ", "_")
+    write(root, lines)
+    told: dict[str, Any] = benchmark.pedantic(_invoke, args=(root, at(9)), rounds=1)  # type: ignore[no-untyped-call]
+    found = told["rejected"].values() if field == "rejected" else [told[field]]
+    assert sum(found) >= 0.98 * told["read"] > 0
+    shutil.rmtree(root)
+    collected.figures.append(
+        Figure(
+            f"peak memory, {kind}",
+            at_most(400),
+            told["peak_mb"],
+            "MB",
+            1,
+            f"{told['read']:,} lines of one partition, of which {sum(found):,} {field}",
+        )
+    )
+
+
 def _measure(benchmark: BenchmarkFixture, lake: GeneratedLake, *, is_timed: bool) -> float:
     """Invoke the function in a fresh process; return its peak in MB (10⁶ bytes)."""
-    if not is_timed:
-        return _invoke(lake)
-    peak: float = benchmark.pedantic(_invoke, args=(lake,), rounds=1)  # type: ignore[no-untyped-call]
-    return peak
+    where = lake.root, lake.end
+    told = benchmark.pedantic(_invoke, args=where, rounds=1) if is_timed else _invoke(*where)  # type: ignore[no-untyped-call]
+    assert told["accepted"] == lake.lines
+    return float(told["peak_mb"])
 
 
-def _invoke(lake: GeneratedLake) -> float:
+def _invoke(root: Path, end: datetime) -> dict[str, Any]:
     with running_server("dynamodb") as endpoint:
         environment = {
             **environment_without_python(),
             **ALLOCATOR,
             "AWS_ENDPOINT_URL": endpoint,
-            "DATA_LAKE_BUCKET": lake.root.resolve().as_uri(),
+            "DATA_LAKE_BUCKET": root.resolve().as_uri(),
             "DYNAMODB_TABLE_NAME": "features",
             "TIME_WINDOW": "1",
         }
         done = subprocess.run(
-            [sys.executable, "-c", INVOKE, stamp(lake.end)],
+            [sys.executable, "-c", INVOKE, stamp(end)],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -88,7 +171,5 @@ def _invoke(lake: GeneratedLake) -> float:
             check=False,
         )
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["accepted"] == lake.lines
-    assert told["written"] > 0
-    return float(told["peak_mb"])
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told

@@ -11,15 +11,16 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import REJECTED_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
-from handler.ingest.classes import REASONS, ParsedBatch, parse_batch
+from handler.ingest.classes import REASONS, ParsedLines
 from tests import reference
 from tests.harness import T0, at, line, stamp
+from tests.parsing import parse_batch
 
 SPEC = FeatureSpec.load()
 GOOD = line("M1", at(0.5), temperature=70.5)
 
 
-def parse(*lines: bytes) -> ParsedBatch:
+def parse(*lines: bytes) -> ParsedLines:
     return parse_batch([RawContent("raw/a.jsonl", b"\n".join(lines) + b"\n")], SPEC, T0)
 
 

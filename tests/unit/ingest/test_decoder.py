@@ -6,6 +6,7 @@ import mmap
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,10 +23,11 @@ from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
 from handler.ingest import decoder
-from handler.ingest.classes import ParsedBatch, parse_batch
+from handler.ingest.classes import ParsedLines, parse_lines
 from handler.ingest.decoder import DecodedReadings, FallbackLine, decode_readings
 from handler.ingest.library import LIBRARY
 from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
+from tests.parsing import parse_batch
 from tests.property.test_against_reference import BAD_LINES, ODD_LINES
 
 SPEC = feature_spec(temperature_celsius=(-1e9, 1e30), vibration_rms=(-1e9, 1e30))
@@ -39,7 +41,7 @@ ALWAYS = T0 + timedelta(days=365 * 7000)
 def decode(*lines: bytes) -> tuple[DecodedReadings, list[FallbackLine]]:
     left: list[FallbackLine] = []
     content = RawContent("raw/a.jsonl", b"\n".join(lines))
-    return decode_readings([content], SPEC, ALWAYS, left.extend), left
+    return next(decode_readings([content], SPEC, ALWAYS, left.extend)), left
 
 
 def test_compiled_decoder_takes_lines_of_another_lake_unless_they_are_nested_or_count_time() -> None:
@@ -53,7 +55,7 @@ def test_compiled_decoder_takes_lines_of_another_lake_unless_they_are_nested_or_
     ):
         spec = FeatureSpec.parse(text.format(field=field, fields=fields))
         left: list[FallbackLine] = []
-        decoded = decode_readings([RawContent("raw/a.jsonl", raw)], spec, ALWAYS, left.extend)
+        (decoded,) = decode_readings([RawContent("raw/a.jsonl", raw)], spec, ALWAYS, left.extend)
         assert (decoded.lines.height, len(left)) == ((1, 0) if is_taken else (0, 1))
         if is_taken:
             assert decoded.lines.get_column("rpm").to_list() == [1480.0]
@@ -61,12 +63,12 @@ def test_compiled_decoder_takes_lines_of_another_lake_unless_they_are_nested_or_
             assert one_by_one([RawContent("raw/a.jsonl", raw)], spec).unknown_fields == 2
 
 
-def one_by_one(contents: Sequence[RawContent], spec: FeatureSpec = SPEC) -> ParsedBatch:
+def one_by_one(contents: Sequence[RawContent], spec: FeatureSpec = SPEC) -> ParsedLines:
     with without_compiled_code():
         return parse_batch(contents, spec, T0)
 
 
-def sorted_readings(batch: ParsedBatch) -> pl.DataFrame:
+def sorted_readings(batch: ParsedLines) -> pl.DataFrame:
     frame = batch.readings.with_columns(pl.col("machine_id").cast(pl.String))
     return frame.sort(frame.columns)
 
@@ -299,8 +301,8 @@ def test_batch_of_many_objects_keeps_its_lines_apart(monkeypatch: pytest.MonkeyP
         rows[k + 4] = line("Motor ñ \\", at(0, seconds=k), temperature=1)
     contents = [RawContent(f"{i}.jsonl", b"\r\n".join(rows[i * 200 : i * 200 + 200])) for i in range(3)]
     contents[1:1] = [
-        RawContent("empty.jsonl"),
-        RawContent("gone.jsonl", problem="gone"),
+        RawContent("0_empty.jsonl"),
+        RawContent("0_gone.jsonl", problem="gone"),
         RawContent("1.jsonl", rows[6]),
     ]
     spec = FeatureSpec.load()
@@ -371,12 +373,29 @@ def test_arrays_grow_as_they_fill_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_left_lines_of_many_parts_are_handed_on_together_unless_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     handed: list[int] = []
     parts = [RawContent("a", b"oops %d\n" % k, goes_on=k < 9) for k in range(10)]
-    decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
+    list(decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left))))
     assert handed == [10]
     monkeypatch.setattr(decoder, "_MAX_FALLBACK_BYTES", 30)
     handed.clear()
-    decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left)))
+    list(decode_readings(parts, SPEC, ALWAYS, lambda left: handed.append(len(left))))
     assert handed == [6, 4]
+
+
+def test_many_lines_are_given_in_pieces_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [b"oops %d" % k if k % 7 == 3 else line(f"P{k % 5}", at(0, seconds=k), vibration=k) for k in range(300)]
+    parts = [b"\n".join(lines[start : start + 10]) + b"\n" for start in range(0, 300, 10)]
+    contents = [RawContent("a" if k < 12 else "b", part, goes_on=k not in {11, 29}) for k, part in enumerate(parts)]
+    whole = parse_batch(contents, SPEC, T0)
+    monkeypatch.setattr(decoder, "_MAX_FALLBACK_LINES", 20)
+    for is_compiled in (True, False):
+        with nullcontext() if is_compiled else without_compiled_code():
+            pieces = list(parse_lines(contents, SPEC, T0, most_lines=60))
+        assert 4 <= len(pieces) <= 20
+        assert sum(piece.objects for piece in pieces) == whole.objects == 2
+        assert sum(piece.lines for piece in pieces) == whole.lines == 300
+        assert_frame_equal(pl.concat(piece.rejected for piece in pieces), whole.rejected)
+        readings = pl.concat(sorted_readings(piece) for piece in pieces)
+        assert_frame_equal(readings.sort(readings.columns), sorted_readings(whole))
 
 
 shapes = st.lists(
@@ -417,7 +436,7 @@ def test_latest_instant_is_accepted_and_the_next_is_not() -> None:
     latest = at(1, minutes=5)
     lines = b"\n".join(line("P1", latest + timedelta(microseconds=k), vibration=1) for k in (-1, 0, 1))
     left: list[FallbackLine] = []
-    decoded = decode_readings([RawContent("a", lines)], SPEC, latest, left.extend)
+    (decoded,) = decode_readings([RawContent("a", lines)], SPEC, latest, left.extend)
     assert decoded.lines["event_time"].max() == latest
     assert [each.number for each in left] == [3]
     assert latest == T0 + HOUR + timedelta(minutes=5)
@@ -453,7 +472,7 @@ def _read_to_the_edge() -> None:
             place = page - length
             memory[place:page] = raw[:length]
             content = RawContent("a", memoryview(memory)[place:page])
-            decode_readings([content], SPEC, ALWAYS, lambda left: None)
+            list(decode_readings([content], SPEC, ALWAYS, lambda left: None))
     print("read to the end")
 
 

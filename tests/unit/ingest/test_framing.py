@@ -6,9 +6,9 @@ import pytest
 
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
-from handler.ingest.classes import parse_batch
 from handler.ingest.framing import WholeLines, cut_lines
 from tests.harness import T0, at, line, without_compiled_code
+from tests.parsing import parse_batch
 
 GOOD = line("M1", at(0.5), temperature=70.5)
 

@@ -13,10 +13,10 @@ from polars.testing import assert_frame_equal
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.ingest import decoder
-from handler.ingest.classes import parse_batch
 from handler.ingest.library import Library
 from layer_build.compile import ROOT
 from tests.harness import T0, at, environment_without_python, line, without_compiled_code
+from tests.parsing import parse_batch
 from tests.property.test_against_reference import BAD_LINES
 
 ROUNDS = 400

@@ -13,13 +13,13 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore
 from handler.definitions.errors import LakeError
 from handler.definitions.raw import RawContent, RawObject
 from handler.definitions.spec import FeatureSpec
-from handler.ingest.classes import parse_batch
 from handler.ingest.framing import cut_lines
 from handler.lake import objects as raw
 from handler.lake import unpack
 from handler.lake.lake import Lake
 from handler.lake.objects import read_files, read_objects
 from tests.harness import T0, at, line, write_raw
+from tests.parsing import parse_batch
 
 Places = list[list[int]]
 
