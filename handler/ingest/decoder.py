@@ -114,12 +114,15 @@ def decode_readings(
     fallback = _FallbackLines(take_fallback)
     decoding: _Decoding | _NoDecoding = _Decoding(library, spec, latest) if library else _NoDecoding(spec)
     for lines in cut_lines(contents):
-        decoding.decode(lines, fallback)
-        if decoding.rows > most_lines or fallback.were_many:
-            fallback.flush()
-            yield decoding.finish()
-            fallback.were_many = False
-            decoding = decoding.follow()
+        decoding.take(lines)
+        is_done = False
+        while not is_done:
+            is_done = decoding.decode(lines, fallback)
+            if decoding.rows > most_lines or fallback.were_many:
+                fallback.flush()
+                yield decoding.finish()
+                fallback.were_many = False
+                decoding = decoding.follow()
     fallback.flush()
     yield decoding.finish()
 
@@ -174,8 +177,12 @@ class _NoDecoding:
         readings = dict.fromkeys(spec.reading_names, pl.Float64())
         self._lines = empty_frame({"machine_id": pl.String(), "event_time": INSTANT, **readings})
 
-    def decode(self, lines: WholeLines, fallback: _FallbackLines) -> None:
+    def take(self, lines: WholeLines) -> None:
+        pass
+
+    def decode(self, lines: WholeLines, fallback: _FallbackLines) -> bool:
         fallback.add_whole(lines)
+        return True
 
     def finish(self) -> DecodedReadings:
         return DecodedReadings(self._lines, unknown_fields=0, is_ordered=True)
@@ -187,7 +194,7 @@ class _NoDecoding:
 class _Decoding:
     """The state of some lines and their arrays, which grow when they are full. ``layout.h`` describes each one."""
 
-    def __init__(self, library: Library, spec: FeatureSpec, latest: datetime, line_number: int = 0) -> None:
+    def __init__(self, library: Library, spec: FeatureSpec, latest: datetime) -> None:
         self._library, self._spec, self._latest = library, spec, latest
         self._names = spec.reading_names
         self._arrays: dict[str, NDArray[Any]] = {}
@@ -196,7 +203,6 @@ class _Decoding:
         self._state.key_low, self._state.key_high = _HASH_KEY
         self._state.reading_count = len(self._names)
         self._state.is_ordered = 1
-        self._state.line_number = line_number
         self._describe_fields(spec)
         self._hold("fallback", library.make_array("fallback", _MAX_FALLBACK_LINES))
         self._state.fallback_capacity = _MAX_FALLBACK_LINES
@@ -209,27 +215,36 @@ class _Decoding:
         return int(self._state.row_count)
 
     def follow(self) -> "_Decoding":
-        """Begin with the lines that follow."""
-        return _Decoding(self._library, self._spec, self._latest, self._state.line_number)
+        """Begin anew where this one stopped."""
+        following = _Decoding(self._library, self._spec, self._latest)
+        for member in ("text", "text_length", "offset", "line_number"):
+            setattr(following._state, member, getattr(self._state, member))
+        return following
 
-    def decode(self, lines: WholeLines, fallback: _FallbackLines) -> None:
-        """Decode some lines, and add those that are not certain to the fallback lines."""
-        state = self._state
+    def take(self, lines: WholeLines) -> None:
+        """Take lines to decode; their bytes stay the caller's."""
         text = np.frombuffer(lines.data, np.uint8)
-        state.text, state.text_length, state.offset = text.ctypes.data, len(text), 0
+        self._state.text, self._state.text_length, self._state.offset = text.ctypes.data, len(text), 0
         if lines.is_first:
-            state.line_number = 0
+            self._state.line_number = 0
+
+    def decode(self, lines: WholeLines, fallback: _FallbackLines) -> bool:
+        """Decode lines that were taken, and add those that are not certain to the fallback lines.
+
+        Tells whether all were decoded: else something is full, and there is room for more when it returns.
+        """
+        state = self._state
         if lines.is_too_long:
             state.line_number += 1
             fallback.add(FallbackLine(lines.object, state.line_number, bytes(lines.data), is_too_long=True))
-            return
-        while not self._library.decode_lines(state):
-            if state.row_count == state.row_capacity:
-                self._make_room_for_rows(2 * state.row_capacity)
-            if state.machine_count == state.machine_capacity:
-                self._make_room_for_machines(4 * state.machine_capacity)
-            self._take_out_fallback(lines, fallback)
+            return True
+        is_done = self._library.decode_lines(state)
+        if state.row_count == state.row_capacity:
+            self._make_room_for_rows(2 * state.row_capacity)
+        if state.machine_count == state.machine_capacity:
+            self._make_room_for_machines(4 * state.machine_capacity)
         self._take_out_fallback(lines, fallback)
+        return is_done
 
     def finish(self) -> DecodedReadings:
         """Give the rows as a frame, which shares the memory of the arrays."""
