@@ -31,6 +31,8 @@ class HandlerRun:
         Whose features are computed.
     time_window
         The span; with one hour, of all that lies in the lake only the rows of ``as_of`` are computed.
+    allowed_lateness
+        How late a reading may be; how far back the run looks for training files depends on it.
     is_store
         Whether to go by the object store's interface, as in S3, though the lake is in a folder.
     answer, rows
@@ -40,6 +42,7 @@ class HandlerRun:
     root: Path
     as_of: datetime
     time_window: timedelta = HOUR
+    allowed_lateness: timedelta = 24 * HOUR
     is_store: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
     rows: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -54,7 +57,8 @@ class HandlerRun:
             now=NOW,
             report=lambda message, fields: None,
         )
-        self.answer = run_pipeline(Plan(self.as_of - self.time_window, self.as_of, spec.lookback, 24 * HOUR), job)
+        plan = Plan(self.as_of - self.time_window, self.as_of, spec.lookback, self.allowed_lateness)
+        self.answer = run_pipeline(plan, job)
 
     def _keep(self, rows: pl.DataFrame) -> OnlineResult:
         self.rows = rows

@@ -1,13 +1,14 @@
 """Small stand-ins for S3 and DynamoDB on the loopback, each in a process of its own, with a latency a request.
 
-They speak as much of the protocols as the benchmarks need: ListObjectsV2, GetObject; PutItem with the handler's
-condition, BatchWriteItem, GetItem, DescribeTable. ``python -m tests.benchmarks.servers s3 --lake DIR --latency 0.025``
-prints its port.
+They speak as much of the protocols as the benchmarks need: ListObjectsV2, GetObject, PutObject, and how many requests
+there were; PutItem with the handler's condition, BatchWriteItem, GetItem, DescribeTable.
+``python -m tests.benchmarks.servers s3 --lake DIR --latency 0.025`` prints its port.
 """
 
 import argparse
 import asyncio
 import bisect
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "lake"
+COUNT = "requests"
+"""A bucket of this name is no bucket: it answers with the number of requests so far."""
+
 _PAGE = 1000
 _DATE = "Wed, 15 Oct 2025 00:00:00 GMT"
 
@@ -91,23 +95,46 @@ class Connection(asyncio.Protocol):
 
 
 class S3:
-    """A bucket that serves the files of a folder, read once."""
+    """A bucket that serves the files of a folder, read once, and what is put."""
 
     def __init__(self, lake: Path) -> None:
-        files = sorted(path for path in lake.rglob("*") if path.is_file())
-        self._objects = {path.relative_to(lake).as_posix(): path.read_bytes() for path in files}
+        self._objects: dict[str, bytes] = {}
+        self._tags: dict[str, str] = {}
+        self._requests = 0
+        for path in sorted(path for path in lake.rglob("*") if path.is_file()):
+            self._put(path.relative_to(lake).as_posix(), path.read_bytes())
         self._keys = sorted(self._objects)
+
+    def _put(self, key: str, data: bytes) -> Response:
+        self._objects[key], self._tags[key] = data, f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+        return Response(200, b"", {"ETag": self._tags[key]})
 
     def __call__(self, request: Request) -> Response:
         target = urlsplit(request.target)
         bucket, _, key = unquote(target.path).lstrip("/").partition("/")
+        if bucket == COUNT:
+            return _answer_json(200, self._requests)
+        self._requests += 1
+        if request.method == "PUT":
+            response = self._put(key, request.body)
+            self._keys = sorted(self._objects)
+            return response
         if request.method != "GET" or bucket != BUCKET:
             return _fail_s3(405, "MethodNotAllowed")
         if not key:
             return self._list({name: values[0] for name, values in parse_qs(target.query).items()})
         if key not in self._objects:
             return _fail_s3(404, "NoSuchKey")
-        return Response(200, self._objects[key], {"ETag": '"1"', "Last-Modified": _DATE})
+        return self._get(key, request.headers.get("range"))
+
+    def _get(self, key: str, wanted: str | None) -> Response:
+        data, headers = self._objects[key], {"ETag": self._tags[key], "Last-Modified": _DATE}
+        if wanted is None:
+            return Response(200, data, headers)
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start = int(first) if first else max(0, len(data) - int(last))
+        end = min(int(last) + 1, len(data)) if first and last else len(data)
+        return Response(206, data[start:end], headers | {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"})
 
     def _list(self, query: Mapping[str, str]) -> Response:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -134,8 +161,8 @@ class S3:
             else:
                 contents.append(key)
         parts = [
-            f"<Contents><Key>{escape(key)}</Key><LastModified>2025-10-15T00:00:00.000Z</LastModified><ETag>&quot;1&quot;"
-            f"</ETag><Size>{len(self._objects[key])}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2025-10-15T00:00:00.000Z</LastModified><ETag>"
+            f"{escape(self._tags[key])}</ETag><Size>{len(self._objects[key])}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             for key in contents
         ]
         parts += [f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in prefixes]
