@@ -173,6 +173,9 @@ def parse_epoch(number: float, microseconds: int) -> int | None:
     >>> parse_epoch(1760518801.123456, 1_000_000)
     1760518801123456
     """
+    if isinstance(number, int):
+        count = number * microseconds
+        return count if 0 <= count < _END_OF_TIME else None
     exact = Decimal(repr(number)) * microseconds
     return int(exact) if exact.is_finite() and 0 <= exact < _END_OF_TIME else None
 

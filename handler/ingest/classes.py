@@ -217,13 +217,15 @@ class _Rest:
 
 def _split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
     """Split a line into the JSON objects that it begins with, one right after the other, and the rest."""
+    if b"}{" not in line.raw:
+        yield line
+        return
     start = 0
-    if b"}{" in line.raw:
-        for part in split_objects(line.raw):
-            if not is_object(part):
-                break
-            yield line._replace(raw=part)
-            start += len(part)
+    for part in split_objects(line.raw):
+        if not is_object(part):
+            break
+        yield line._replace(raw=part)
+        start += len(part)
     if start < len(line.raw):
         yield line._replace(raw=line.raw[start:])
 

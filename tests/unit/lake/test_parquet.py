@@ -1,7 +1,9 @@
 """Sealed files: Parquet that every reader takes, and of which no bit changes unseen."""
 
 import io
+from pathlib import Path
 
+import duckdb
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,13 @@ def test_sealed_file_is_parquet_like_any_other() -> None:
     assert_frame_equal(pl.read_parquet(io.BytesIO(SMALL)), FRAME)
     assert_frame_equal(pl.scan_parquet(LARGE).collect(), LARGE_FRAME)
     assert pl.read_parquet_metadata(io.BytesIO(SMALL))["what"] == "some rows"
+
+
+def test_duckdb_reads_sealed_files(tmp_path: Path) -> None:
+    for name, data, frame in (("small", SMALL, FRAME), ("large", LARGE, LARGE_FRAME)):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(data)
+        assert duckdb.read_parquet(str(path)).fetchall() == frame.rows()
 
 
 def test_seal_is_read_from_the_tail() -> None:
