@@ -198,7 +198,7 @@ class Lake:
                 pages: Iterable[Sequence[ObjectMeta]] = obstore.list(self._store, folder)
             else:
                 pages = [page async for page in obstore.list(self._store, folder)]
-            return {meta["path"]: meta["e_tag"] or "" for page in pages for meta in page}
+            return {meta["path"]: _name_version(meta["e_tag"]) for page in pages for meta in page}
 
     def read(self, keys: Iterable[str]) -> list[bytes]:
         """Read whole objects, many at a time.
@@ -278,7 +278,12 @@ class Lake:
                 result = obstore.put(self._store, key, data)
             else:
                 result = await obstore.put_async(self._store, key, data)
-            return result["e_tag"] or ""
+            return _name_version(result["e_tag"])
+
+
+def _name_version(entity_tag: str | None) -> str:
+    """Name an object's version; not every store puts its tags in quotation marks everywhere."""
+    return (entity_tag or "").strip('"')
 
 
 def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
