@@ -6,6 +6,7 @@
 ``app``                   event in, answer out
 ``settings``              the only reader of the environment
 ``plan``                  event → one frozen plan; pure
+``deadline``              whether the time left will do for one more step
 ``pipeline``              plan → map → reduce → stores
 ``answer``                the sums that a run answers with
 ``observability``         logs and metrics

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -36,6 +36,8 @@ class Accounting:
     online: OnlineResult = field(default_factory=OnlineResult)
     training_files: int = 0
     training_rows: int = 0
+    training_current: int = 0
+    training_hours_left: int | None = None
 
     def add_partition(self, mapped: MappedPartition, *, allowed_lateness: timedelta) -> None:
         """Count a partition that was read."""
@@ -61,6 +63,25 @@ class Accounting:
         self.tiles_reused, self.tiles_kept, self.damaged = counts["reused"], counts["kept"], counts["damaged"]
         self.objects["skipped"] = counts["skipped"]
 
+    def add_current(self, rows: Mapping[datetime, int]) -> None:
+        """Count the training files of the span that need not be written."""
+        self.training_current = len(rows)
+        self.training_files += len(rows)
+        self.training_rows += sum(rows.values())
+
+    def add_written(self, hours: int, rows: int) -> None:
+        """Count training files that were written."""
+        self.training_files += hours
+        self.training_rows += rows
+        self.training_hours_left = (self.training_hours_left or 0) - hours
+
+    def describe_progress(self) -> str:
+        """Say how far the run came, and what it has not done."""
+        if self.training_hours_left is None:
+            return f"{self.tiles_built} partitions were read, others and all rows were not"
+        written = self.training_files - self.training_current
+        return f"items are written, and {written} training hours; {self.training_hours_left} are not"
+
     def add_newest(self, rows: pl.DataFrame, spec: FeatureSpec) -> None:
         """Count the machines of the newest rows, and find the longest time since any machine's latest reading."""
         self.machines = rows.height
@@ -72,8 +93,9 @@ class Accounting:
         """Write the answer; ``lines`` adds up: read = accepted + failures + duplicates + rejected.
 
         ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
-        ``damaged`` counts processed files that were not as they had been written. ``clocks`` names the machines with
-        the most lines that are too late or from the future.
+        ``training`` counts the files that stand for the span now, and earlier ones that were written; of these
+        ``training_current`` were right already. ``damaged`` counts processed files that were not as they had been
+        written. ``clocks`` names the machines with the most lines that are too late or from the future.
         """
         lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
         return {
@@ -97,6 +119,7 @@ class Accounting:
             "stalest_machine_seconds": self.stalest_seconds,
             "online": asdict(self.online),
             "training": {"files": self.training_files, "rows": self.training_rows},
+            "training_current": self.training_current,
             "duration_ms": duration_ms,
         }
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from handler.answer import was_every_object_skipped
 from handler.aws import find_table_endpoint
+from handler.deadline import Deadline
 from handler.definitions.errors import ConfigurationError, MissingObjectError, ProcessingError
 from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
@@ -44,10 +46,18 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     ProcessingError
         If the run cannot be done, so that the caller retries and the dead-letter queue fills.
     """
-    return run(event, now=datetime.now(UTC), function_name=getattr(context, "function_name", "local"))
+    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
+    return run(
+        event,
+        now=datetime.now(UTC),
+        function_name=getattr(context, "function_name", "local"),
+        deadline=Deadline(lambda: timedelta(milliseconds=milliseconds())) if milliseconds else None,
+    )
 
 
-def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local") -> dict[str, Any]:
+def run(
+    event: Mapping[str, Any], *, now: datetime, function_name: str = "local", deadline: Deadline | None = None
+) -> dict[str, Any]:
     """Do what an event asks for, at a time of one's own choice.
 
     Parameters
@@ -58,6 +68,8 @@ def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local"
         The time of the call, UTC.
     function_name
         The metrics' dimension.
+    deadline
+        When the run has to end; None where it has time.
 
     Returns
     -------
@@ -83,7 +95,8 @@ def run(event: Mapping[str, Any], *, now: datetime, function_name: str = "local"
             future_tolerance=settings.future_tolerance,
             raw_retention=settings.raw_retention,
         )
-        answer = run_pipeline(plan, prepare_job(plan, spec, settings, now))
+        job = prepare_job(plan, spec, settings, now)
+        answer = run_pipeline(plan, replace(job, deadline=deadline) if deadline else job)
     except ProcessingError as error:
         logger.error("run failed: %s", error)
         raise

@@ -4,13 +4,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from handler.answer import Accounting
+from handler.deadline import Deadline
 from handler.definitions.errors import DamagedFileError
 from handler.definitions.layout import training_key
 from handler.definitions.schema import empty_frame, row_schema
@@ -22,7 +23,7 @@ from handler.lake.lake import Lake
 from handler.lake.parquet import Seal
 from handler.plan import Plan, group_into_blocks
 from handler.stores.online import OnlineResult
-from handler.stores.training import Origin, write_training_hours
+from handler.stores.training import Origin, count_rows, write_training_hours
 from handler.tiles.files import PartitionFiles
 from handler.tiles.partition import MappedPartition
 
@@ -44,6 +45,8 @@ class Job:
         The time of the call, UTC: ``created_timestamp``.
     report
         Told of each step done: a message and its fields.
+    deadline
+        When the run has to end.
     """
 
     lake: Lake
@@ -51,6 +54,7 @@ class Job:
     spec: FeatureSpec
     now: datetime
     report: Report
+    deadline: Deadline = field(default_factory=Deadline.never)
 
 
 def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
@@ -73,29 +77,29 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
 
     Raises
     ------
-    LakeError, OnlineStoreError
-        If a store fails. What was written by then is whole and right, and the next try goes on from it.
+    LakeError, OnlineStoreError, OutOfTimeError
+        If a store fails, or time runs out. What was written by then is whole and right, and the next try goes on from
+        it.
     """
     started = time.monotonic()
     accounting = Accounting()
     files = PartitionFiles(job.lake, job.spec, plan)
     with closing(files.bring_up_to_date()) as built:
-        for mapped in built:
+        for mapped in job.deadline.pace(built, accounting.describe_progress):
             note_built(mapped, plan, job, accounting)
-    origins = find_hours_to_write(plan, job, files)
-    newest: pl.DataFrame | None = None
-    for block in group_into_blocks(origins):
-        rows = compute_rows(block, plan, job, files, accounting)
-        write_training_hours(job.lake, {hour: origins[hour] for hour in block}, rows, job.now)
-        accounting.training_files += len(block)
-        accounting.training_rows += rows.height
-        if plan.as_of in block:
-            newest = rows.filter(pl.col("event_timestamp") == plan.as_of)
-        job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
-    if newest is None:
-        newest = compute_rows([plan.as_of], plan, job, files, accounting)
+    training = find_hours_to_write(plan, job, files)
+    accounting.add_current(training.current)
+    newest = compute_rows([plan.as_of], plan, job, files, accounting)
     accounting.add_newest(newest, job.spec)
     accounting.online = job.write_online(newest)
+    blocks = [[plan.as_of]] if plan.as_of in training.to_write else []
+    blocks += group_into_blocks(training.to_write.keys() - {plan.as_of}, machines=newest.height)
+    accounting.training_hours_left = len(training.to_write)
+    for block in job.deadline.pace(blocks, accounting.describe_progress):
+        rows = newest if block == [plan.as_of] else compute_rows(block, plan, job, files, accounting)
+        write_training_hours(job.lake, {hour: training.to_write[hour] for hour in block}, rows, job.now)
+        accounting.add_written(len(block), rows.height)
+        job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
     files.require_same()
     accounting.add_files(files.counts)
     return accounting.to_answer(plan, duration_ms=round((time.monotonic() - started) * 1000))
@@ -107,8 +111,23 @@ def note_built(mapped: MappedPartition, plan: Plan, job: Job, accounting: Accoun
     job.report("partition read", {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines})
 
 
-def find_hours_to_write(plan: Plan, job: Job, files: PartitionFiles) -> dict[datetime, Origin]:
-    """Find the training hours to write: those of the span, and those within reach that were made of other tiles.
+class TrainingHours(NamedTuple):
+    """The training files within reach.
+
+    Attributes
+    ----------
+    to_write
+        The hours that are to be written, and what each is made of.
+    current
+        The hours of the span that need not be written, and how many rows each has.
+    """
+
+    to_write: dict[datetime, Origin]
+    current: dict[datetime, int]
+
+
+def find_hours_to_write(plan: Plan, job: Job, files: PartitionFiles) -> TrainingHours:
+    """Find the training hours to write: those within reach that are not there, or were made of other tiles.
 
     What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
     whether it came as far as the training files.
@@ -124,24 +143,27 @@ def find_hours_to_write(plan: Plan, job: Job, files: PartitionFiles) -> dict[dat
 
     Returns
     -------
-    dict of datetime to Origin
-        The hours, and what each is made of.
+    TrainingHours
+        Earlier hours than the span's only where a row may be in them.
     """
     seen_by: dict[datetime, dict[datetime, str]] = defaultdict(dict)
     for partition, manifest in files.manifests.items():
         for hour in plan.list_affected_hours(partition, manifest.lateness):
             seen_by[hour][partition] = manifest.fingerprint
-    now = {hour: Origin.describe(job.spec, plan.allowed_lateness, seen_by.get(hour, {})) for hour in plan.reach}
-    keys = {hour: training_key(hour) for hour in sorted(plan.reach - plan.training_hours)}
+    keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
     stored = job.lake.look_up(keys.values())
-    earlier = [hour for hour, key in keys.items() if key in stored]
-    tails = dict(zip(earlier, job.lake.read_tails(keys[hour] for hour in earlier), strict=True))
-    return {
-        hour: origin
-        for hour, origin in sorted(now.items())
-        if hour in plan.training_hours
-        or (Origin.from_seal(Seal.read(tails[hour])) != origin if hour in tails else hour in seen_by)
-    }
+    there = [hour for hour, key in keys.items() if key in stored]
+    tails = dict(zip(there, job.lake.read_tails(keys[hour] for hour in there), strict=True))
+    training = TrainingHours({}, {})
+    for hour in keys:
+        origin = Origin.describe(job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
+        found = Seal.read(tails[hour]) if hour in tails else None
+        if found is not None and Origin.from_seal(found) == origin:
+            if hour in plan.training_hours:
+                training.current[hour] = count_rows(found)
+        elif hour in plan.training_hours or hour in seen_by or hour in tails:
+            training.to_write[hour] = origin
+    return training
 
 
 def compute_rows(

@@ -15,6 +15,9 @@ from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, TILE, ceil_to
 BLOCK: Final = timedelta(hours=24)
 """The training hours of less than this are computed together."""
 
+_MOST_ROWS: Final = 100_000
+"""Of a block: some 75 MB with the packaged features."""
+
 _YEARS: Final = range(1971, 9999)
 
 
@@ -208,19 +211,30 @@ def _read_instant(event: Mapping[str, Any], field: str) -> datetime:
     return floor_to(instant, TILE)
 
 
-def group_into_blocks(hours: Iterable[datetime], *, longest: timedelta = BLOCK) -> Iterator[list[datetime]]:
-    """Group training hours, ascending, into blocks that each span less than ``longest``.
+def group_into_blocks(hours: Iterable[datetime], machines: int) -> Iterator[list[datetime]]:
+    """Group training hours into blocks, the newest first, of so few hours and machines that memory holds their rows.
 
-    A block is what the reduce step holds in memory at a time, however long the backfill.
+    Parameters
+    ----------
+    hours
+        Starts of hours, UTC.
+    machines
+        How many rows an hour has, more or less.
+
+    Yields
+    ------
+    list of datetime
+        Ascending hours, which span less than a day.
     """
+    most = max(1, _MOST_ROWS // max(1, machines))
     block: list[datetime] = []
-    for hour in sorted(hours):
-        if block and hour - block[0] >= longest:
-            yield block
+    for hour in sorted(hours, reverse=True):
+        if block and (block[0] - hour >= BLOCK or len(block) == most):
+            yield block[::-1]
             block = []
         block.append(hour)
     if block:
-        yield block
+        yield block[::-1]
 
 
 def _iterate_hours(start: datetime, end: datetime) -> Iterator[datetime]:

@@ -16,6 +16,7 @@ import orjson
 import polars as pl
 from moto.server import ThreadedMotoServer
 
+from handler.deadline import Deadline
 from handler.definitions.layout import partition_path, training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
@@ -90,6 +91,7 @@ class Pipeline:
     allowed_lateness: timedelta = 24 * HOUR
     table: Table = field(default_factory=Table)
     now: datetime = NOW
+    deadline: Deadline = field(default_factory=Deadline.never)
 
     def run(self, as_of: datetime, **more: Any) -> Row:
         """Run at an instant; other fields of the plan as given."""
@@ -115,6 +117,7 @@ class Pipeline:
                 spec=self.spec,
                 now=self.now,
                 report=lambda message, fields: None,
+                deadline=self.deadline,
             ),
         )
 

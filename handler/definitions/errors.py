@@ -9,7 +9,8 @@
     │   ├── MissingObjectError    it does not find what it has listed
     │   ├── DamagedFileError      a file is not as it was written
     │   └── OvertakenError        another run wrote files anew meanwhile
-    └── OnlineStoreError     the table refused, or did not answer
+    ├── OnlineStoreError     the table refused, or did not answer
+    └── OutOfTimeError       the function's time ends; what was done is kept
 
 Each message is one line: the problem, its place, and what would be right. A line of telemetry that cannot be used is no
 error: it goes to quarantine (see :mod:`handler.ingest.classes`).
@@ -93,6 +94,19 @@ class OvertakenError(LakeError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"rely on {key}", "another run wrote it anew meanwhile; run again")
+
+
+class OutOfTimeError(ProcessingError):
+    """The time that is left will not do for the next step.
+
+    Parameters
+    ----------
+    progress
+        How far the run came, and what it has not done.
+    """
+
+    def __init__(self, progress: str) -> None:
+        super().__init__(f"out of time: {progress}; the next run goes on from here")
 
 
 class OnlineStoreError(ProcessingError):

@@ -1,6 +1,5 @@
 """The lake: listing and reading raw partitions, reading and writing processed files, over any object store."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,17 +14,31 @@ from handler.aws import Endpoint, find_bucket, list_bucket
 from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import RAW, parse_folder, partition_path
 from handler.definitions.raw import RawContent
+from handler.lake.folder import list_versions, read_file, write_file
 from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
 from handler.lake.objects import read_files, read_objects, split_by_size
 from handler.lake.parquet import TAIL_BYTES
-from handler.lake.requests import gather, run, turning_store_errors
+from handler.lake.requests import gather, insist, run, turning_store_errors
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
-    from obstore.store import ClientConfig, S3Credential
+    from obstore import GetOptions
+    from obstore.store import BackoffConfig, ClientConfig, S3Credential
 
 BATCH_BYTES: Final = 64 * 2**20
 """How many raw bytes, as stored, are one batch."""
+
+_REQUEST_TIME: Final = timedelta(seconds=15)
+"""A request that takes longer hangs; it is sent again."""
+
+_STORE_TIME: Final = timedelta(minutes=3)
+"""For so long a request is sent again: a store that is throttled or away for a minute costs no run."""
+
+_BACKOFF: Final["BackoffConfig"] = {
+    "init_backoff": timedelta(milliseconds=100),
+    "max_backoff": timedelta(seconds=15),
+    "base": 3,
+}
+"""Each pause is drawn between the first and three times the one before: a dozen retries take about a minute."""
 
 _CREDENTIALS_HELD: Final = timedelta(minutes=5)
 """botocore renews credentials ten minutes before they end, or earlier."""
@@ -55,7 +68,7 @@ class Lake:
 
     @classmethod
     def open(
-        cls, location: str, *, endpoint: str | None = None, region: str | None = None, max_retries: int = 6
+        cls, location: str, *, endpoint: str | None = None, region: str | None = None, max_retries: int = 20
     ) -> "Lake":
         """Open a bucket by its name, or a folder by its ``file://`` URL.
 
@@ -127,22 +140,22 @@ class Lake:
     async def _list_level(self, folder: str) -> tuple[set[str], int]:
         """List the dated folders one level down, and count objects elsewhere (in a stray folder: one page)."""
         with turning_store_errors(f"list {folder}/"):
-            level = await self._lister.list_level(folder)
+            level = await insist(partial(self._lister.list_level, folder))
             strays = level.objects
             for each in level.folders:
                 if parse_folder(each) is None:
-                    page = await self._lister.list_below(each, is_sample=True)
+                    page = await insist(partial(self._lister.list_below, each, is_sample=True))
                     strays += len(page.objects) + page.skipped
         return set(level.folders), strays
 
     async def _list_below(self, folder: str) -> Listing:
         with turning_store_errors(f"list {folder}/"):
-            return await self._lister.list_below(folder)
+            return await insist(partial(self._lister.list_below, folder))
 
     def has_raw_objects(self) -> bool:
         """Tell whether anything at all lies under ``raw/``."""
         with turning_store_errors(f"list {RAW}/"):
-            found = run(self._lister.list_below(RAW, is_sample=True))
+            found = run(insist(partial(self._lister.list_below, RAW, is_sample=True)))
         return bool(found.objects or found.skipped)
 
     def split_batches(self, listing: Listing, *, batch_bytes: int = BATCH_BYTES) -> Iterator[ReadBatch]:
@@ -195,10 +208,14 @@ class Lake:
     async def _list_versions(self, folder: str) -> dict[str, str]:
         with turning_store_errors(f"list {folder}/"):
             if self._folder is not None:
-                pages: Iterable[Sequence[ObjectMeta]] = obstore.list(self._store, folder)
-            else:
-                pages = [page async for page in obstore.list(self._store, folder)]
-            return {meta["path"]: _name_version(meta["e_tag"]) for page in pages for meta in page}
+                versions = list_versions(self._folder / folder)
+                return {f"{folder}/{path}": version for path, version in versions.items()}
+
+            async def list_all() -> dict[str, str]:
+                pages = obstore.list(self._store, folder)
+                return {meta["path"]: _name_version(meta["e_tag"]) async for page in pages for meta in page}
+
+            return await insist(list_all)
 
     def read(self, keys: Iterable[str]) -> list[bytes]:
         """Read whole objects, many at a time.
@@ -242,14 +259,23 @@ class Lake:
 
     def _read(self, keys: Sequence[str], most: int | None) -> list[bytes]:
         if self._folder is not None:
-            return [_read_file(self._folder, key, most) for key in keys]
+            return [self._read_file(self._folder, key, most) for key in keys]
         return run(gather(partial(self._get, most=most), keys))
 
-    async def _get(self, key: str, most: int | None) -> bytes:
+    @staticmethod
+    def _read_file(folder: Path, key: str, most: int | None) -> bytes:
         with turning_store_errors(f"read {key}"):
-            options: GetOptions = {"range": {"suffix": most}} if most is not None else {}
+            return read_file(folder / key, most)
+
+    async def _get(self, key: str, most: int | None) -> bytes:
+        options: GetOptions = {"range": {"suffix": most}} if most is not None else {}
+
+        async def get() -> bytes:
             response = await obstore.get_async(self._store, key, options=options)
             return bytes(await response.bytes_async())
+
+        with turning_store_errors(f"read {key}"):
+            return await insist(get)
 
     def write(self, files: Mapping[str, bytes]) -> dict[str, str]:
         """Write objects whole, many at a time, in the place of earlier ones.
@@ -275,9 +301,8 @@ class Lake:
         key, data = file
         with turning_store_errors(f"write {key}"):
             if self._folder is not None:
-                result = obstore.put(self._store, key, data)
-            else:
-                result = await obstore.put_async(self._store, key, data)
+                return write_file(self._folder / key, data)
+            result = await obstore.put_async(self._store, key, data)
             return _name_version(result["e_tag"])
 
 
@@ -300,7 +325,7 @@ def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
     options: ClientConfig = {
         "allow_http": not endpoint.is_encrypted,
         "connect_timeout": timedelta(seconds=5),
-        "timeout": timedelta(seconds=60),
+        "timeout": _REQUEST_TIME,
     }
     certificates = endpoint.read_certificates() if endpoint.is_encrypted else None
     if certificates is not None:
@@ -314,13 +339,5 @@ def _open_bucket(bucket: str, endpoint: Endpoint, max_retries: int) -> S3Store:
         region=endpoint.region,
         credential_provider=read_credentials,
         client_options=options,
-        retry_config={"max_retries": max_retries, "retry_timeout": timedelta(seconds=60)},
+        retry_config={"max_retries": max_retries, "retry_timeout": _STORE_TIME, "backoff": _BACKOFF},
     )
-
-
-def _read_file(folder: Path, key: str, most: int | None) -> bytes:
-    """Read a file, or the last bytes of it."""
-    with turning_store_errors(f"read {key}"), (folder / key).open("rb", buffering=0) as file:
-        if most is not None:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-        return file.read()

@@ -19,6 +19,7 @@ from obstore.store import ObjectStore
 
 from handler.aws import ListedKeys
 from handler.definitions.raw import RawObject, is_telemetry
+from handler.lake.folder import name_version
 
 _PAGE: Final = 1000
 _UNNAMEABLE: Final = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
@@ -155,8 +156,7 @@ class FolderLister:
                 yield from self._walk(path)
             else:
                 stat = entry.stat()
-                version = f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
-                yield RawObject(path, stat.st_size, version)
+                yield RawObject(path, stat.st_size, name_version(stat))
 
     def _is_inside(self, entry: "os.DirEntry[str]") -> bool:
         """Tell whether an entry is no link, or one to a file of the lake that is there."""

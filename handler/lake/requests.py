@@ -1,6 +1,7 @@
 """Requests to an object store: many at a time, and what goes wrong with them."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ from obstore.exceptions import BaseError
 from handler.definitions.errors import LakeError, MissingObjectError
 
 _REQUESTS_IN_FLIGHT: Final = 128
+_TRIES: Final = 10
+_FIRST_PAUSE: Final = 0.1
+_CUT_SHORT: Final = ("response body", "end of file", "connection closed", "connection reset")
+"""What obstore says, in small letters, where an answer had begun: it tries again only what fails before."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -25,6 +30,34 @@ def turning_store_errors(action: str) -> Iterator[None]:
         raise MissingObjectError(action, "it is not there, though it should be; run again") from error
     except (BaseError, OSError, ValueError) as error:
         raise LakeError(action, _explain(error)) from error
+
+
+async def insist(work: Callable[[], Awaitable[T]]) -> T:
+    """Do a request until its answer comes whole, with pauses that double, some 25 seconds in all.
+
+    Parameters
+    ----------
+    work
+        Does the request, and may do it again.
+
+    Returns
+    -------
+    T
+        What it gives.
+
+    Raises
+    ------
+    BaseError
+        What obstore raises for another reason, or the last time.
+    """
+    for attempt in range(_TRIES - 1):
+        try:
+            return await work()
+        except BaseError as error:
+            if not any(sign in str(error).lower() for sign in _CUT_SHORT):
+                raise
+        await asyncio.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - not for secrets
+    return await work()
 
 
 def _explain(error: BaseException) -> str:

@@ -19,6 +19,7 @@ _FORMAT: Final = 1
 """Counted up whenever equal tiles would give other rows, so that training files are written again."""
 
 _TEXT, _DIGEST, _MADE_BY, _MADE_OF = "features.toml", "features.sha256", "made_by.sha256", "made_of.sha256"
+_ROWS: Final = "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def count_rows(found: Seal) -> int:
+    """Count the rows of a training file, which its footer says."""
+    return int(found.metadata[_ROWS])
+
+
 def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.DataFrame, created: datetime) -> None:
     """Write the training files of some hours, in the place of earlier ones.
 
@@ -100,11 +106,9 @@ def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.
     keys = ("machine_id", "event_timestamp")
     created_timestamp = pl.lit(created, dtype=INSTANT).alias("created_timestamp")
     stamped = rows.select(*keys, created_timestamp, pl.exclude(keys))
-    lake.write(
-        {
-            training_key(hour): seal(
-                encode_parquet(stamped.filter(pl.col("event_timestamp") == hour), origin.to_metadata(), row_groups=1)
-            )
-            for hour, origin in hours.items()
-        }
-    )
+    files = {}
+    for hour, origin in hours.items():
+        frame = stamped.filter(pl.col("event_timestamp") == hour)
+        metadata = origin.to_metadata() | {_ROWS: str(frame.height)}
+        files[training_key(hour)] = seal(encode_parquet(frame, metadata, row_groups=1))
+    lake.write(files)

@@ -69,6 +69,7 @@ def test_answer_tells_the_whole_run(lake: Path, capsys: pytest.CaptureFixture[st
         "stalest_machine_seconds": 14400.0,
         "online": {"written": 2, "stale_skipped": 0, "expired_skipped": 0},
         "training": {"files": 6, "rows": 5},
+        "training_current": 0,
     }
     assert invoke(AS_OF)["tiles"] == {"built": 0, "reused": 2, "kept": 0}
 

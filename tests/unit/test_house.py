@@ -23,7 +23,7 @@ LAYERS = (
     {"tiles"},
     {"ingest", "stores"},
     {"lake"},
-    {"aws", "plan", "settings"},
+    {"aws", "deadline", "plan", "settings"},
     {"definitions"},
 )
 """Rooms from the top floor down; a room imports only from floors below its own."""

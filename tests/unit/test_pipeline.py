@@ -1,9 +1,12 @@
 """Runs on a folder: what is built, reused, refreshed and left alone."""
 
 import gzip
+import re
+import shutil
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from handler.definitions.errors import LakeError
+from handler.deadline import Deadline
+from handler.definitions.errors import LakeError, OutOfTimeError
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake, ReadBatch
@@ -19,6 +23,7 @@ from handler.lake.parquet import seal
 from handler.tiles.files import read_manifest
 from handler.tiles.manifest import Manifest, fingerprint_inputs
 from handler.tiles.partition import MappedPartition, RawPartition, map_partitions
+from tests.frames import assert_close
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
 
 SPEC = FeatureSpec.load()
@@ -126,6 +131,51 @@ def test_tiles_of_a_partition_whose_object_was_gone_are_built_again(tmp_path: Pa
 
 def _fail(error: Exception, *_: object) -> None:
     raise error
+
+
+def test_files_that_are_current_are_not_written_again(tmp_path: Path) -> None:
+    write_raw(tmp_path, at(3), "a.jsonl", steady("M1", 3))
+    pipeline = Pipeline(tmp_path)
+    first = pipeline.run(at(6))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("processed/**/*.parquet")}
+    again = pipeline.run(at(6))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("processed/**/*.parquet")} == times
+    assert again["training"] == first["training"] == {"files": 6, "rows": 3}
+    assert (first["training_current"], again["training_current"]) == (0, 6)
+
+
+def test_long_history_is_done_in_several_runs_and_items_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AWS does: an asynchronous invocation is tried three times, and the next schedule goes on."""
+    monkeypatch.setattr("handler.plan._MOST_ROWS", 8)
+    for hour in range(30):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line(f"M{k}", at(hour, minutes=k), vibration=k) for k in range(4)])
+    pipeline = Pipeline(tmp_path, time_window=30 * HOUR)
+    told: list[str] = []
+    written: list[int] = []
+    for _ in range(20):
+        pipeline.deadline = Deadline(partial(next, repeat(HOUR, 12), timedelta(0)))
+        try:
+            answer = pipeline.run(at(30))
+        except OutOfTimeError as error:
+            told.append(str(error))
+            written.append(len(pipeline.training()))
+        else:
+            break
+    assert len(told) >= 3
+    assert (
+        told[0] == "out of time: 12 partitions were read, others and all rows were not; the next run goes on from here"
+    )
+    assert re.fullmatch("out of time: items are written, and [0-9]+ training hours; [0-9]+ are not; the .*", told[-1])
+    assert written == sorted(written)
+    assert len(pipeline.table.items) == 4
+    assert answer["training"]["files"] == 30
+    whole = Pipeline(tmp_path / "other", time_window=30 * HOUR)
+    shutil.copytree(tmp_path / "raw", whole.root / "raw")
+    whole.run(at(30))
+    for name, rows in whole.training().items():
+        assert_close(pipeline.training()[name], rows)
 
 
 def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

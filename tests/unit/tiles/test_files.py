@@ -127,7 +127,7 @@ def late_line(pipeline: Pipeline) -> None:
     write_raw(pipeline.root, at(5), "late.jsonl", [line("M3", at(5.1), vibration=1)])
 
 
-@pytest.mark.parametrize("moment", ["handler.pipeline.find_hours_to_write", "handler.pipeline.write_training_hours"])
+@pytest.mark.parametrize("moment", ["handler.pipeline.find_hours_to_write", "handler.pipeline.group_into_blocks"])
 def test_run_that_is_overtaken_says_so_and_its_retry_is_right(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -135,12 +135,12 @@ def test_run_that_is_overtaken_says_so_and_its_retry_is_right(
     module = __import__("handler.pipeline", fromlist=["pipeline"])
     original = getattr(module, moment.rpartition(".")[2])
 
-    def overtake(*args: object) -> object:
+    def overtake(*args: object, **more: object) -> object:
         monkeypatch.undo()
         late_line(pipeline)
         newer: Row = pipeline.run(at(7))
         assert newer["tiles"]["built"] == 1
-        return original(*args)
+        return original(*args, **more)
 
     monkeypatch.setattr(moment, overtake)
     with pytest.raises(OvertakenError, match="another run wrote it anew meanwhile; run again"):
