@@ -49,7 +49,7 @@ test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every tes
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 faults: for-development $(COMPILED)  ## Do to lakes what can happen to them, 5,000 times (an hour or two)
-	HYPOTHESIS_PROFILE=faults $(BIN)/python -m pytest tests/property/test_convergence.py $(ARGS)
+	HYPOTHESIS_PROFILE=faults FAULT_SEEDS=100 $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)
 
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)

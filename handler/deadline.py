@@ -1,4 +1,4 @@
-"""A run's time: whether what is left will do for one more step."""
+"""A run's time, and whether it will do for one more step."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ class Deadline:
     Attributes
     ----------
     remaining
-        Tells how much time is left.
+        Tells how much time there still is.
     """
 
     remaining: Callable[[], timedelta]

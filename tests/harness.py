@@ -136,16 +136,21 @@ class Pipeline:
 
     def online_rows(self) -> dict[str, Row]:
         """The table's features, nulls filled in: ``{machine: {feature: value}}``."""
-        schema = feature_schema(self.spec)
-        return {
-            machine: {name: _read_attribute(item.get(name), schema[name]) for name in schema}
-            for machine, item in sorted(self.table.items.items())
-        }
+        return read_online_rows(self.table.items, self.spec)
 
     def read_processed(self, kind: str) -> pl.DataFrame:
         """All files of ``failures``, ``quarantine`` or ``tiles``, in the partitions' order."""
         files = sorted((self.root / "processed" / kind).rglob("*.parquet"))
         return pl.concat([pl.read_parquet(path) for path in files])
+
+
+def read_online_rows(items: Mapping[str, Mapping[str, Any]], spec: FeatureSpec) -> dict[str, Row]:
+    """Items' features, nulls filled in: ``{machine: {feature: value}}``."""
+    schema = feature_schema(spec)
+    return {
+        machine: {name: _read_attribute(item.get(name), schema[name]) for name in schema}
+        for machine, item in sorted(items.items())
+    }
 
 
 def to_rows(frame: pl.DataFrame) -> dict[str, Row]:

@@ -97,7 +97,7 @@ class OvertakenError(LakeError):
 
 
 class OutOfTimeError(ProcessingError):
-    """The time that is left will not do for the next step.
+    """The remaining time will not do for the next step.
 
     Parameters
     ----------
