@@ -15,8 +15,8 @@ from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, TILE, ceil_to
 BLOCK: Final = timedelta(hours=24)
 """The training hours of less than this are computed together."""
 
-_MOST_ROWS: Final = 100_000
-"""Of a block: some 75 MB with the packaged features."""
+_MOST_ROWS: Final = 20_000
+"""Of a block: some 15 MB with the packaged features, and what they are computed from many times as much."""
 
 _YEARS: Final = range(1971, 9999)
 

@@ -29,6 +29,9 @@ from handler.tiles.merge import merge_tiles
 _GROUP_BYTES: Final = 8 * 2**20
 """Bytes of hour and tile files, some 70 a row, that the rows of one machine group are computed from."""
 
+_INSTANTS: Final = 2
+"""How many share the memory of one machine group: each has windows of its own."""
+
 _MACHINE_HOUR: Final = ("machine_id", "hour_start")
 _ORIGIN: Final[Schema] = {"hour_start": INSTANT, "partition": INSTANT}
 """Which hour of event time a row belongs to, and its partition: the start of the hour of arrival."""
@@ -74,7 +77,9 @@ class History:
         partitions = sorted(self.plan.list_contributors(self.instants) & self.files.manifests.keys())
         self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
         self._read_tile_files(set(partitions) - self._hour_files.keys())
-        for machines in _divide_machines([*self._hour_files.values(), *self._tile_files.values()]):
+        files = [*self._hour_files.values(), *self._tile_files.values()]
+        groups = -(-sum(map(len, files)) * max(1, len(self.instants) // _INSTANTS) // _GROUP_BYTES)
+        for machines in _divide_machines(files, groups):
             yield self._load_group(machines)
 
     def _read_hour_files(self, partitions: Sequence[datetime]) -> None:
@@ -152,9 +157,8 @@ class History:
         yield pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
 
 
-def _divide_machines(files: Sequence[bytes]) -> Iterator[pl.Expr]:
-    """Divide the machines of files into groups of about ``_GROUP_BYTES``, as conditions on ``machine_id``."""
-    groups = -(-sum(map(len, files)) // _GROUP_BYTES)
+def _divide_machines(files: Sequence[bytes], groups: int) -> Iterator[pl.Expr]:
+    """Divide the machines of files into groups of about as many bytes, as conditions on ``machine_id``."""
     if groups <= 1:
         yield pl.lit(value=True)
         return
