@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +46,11 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     ProcessingError
         If the run cannot be done, so that the caller retries and the dead-letter queue fills.
     """
-    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
     return run(
         event,
         now=datetime.now(UTC),
         function_name=getattr(context, "function_name", "local"),
-        deadline=Deadline(lambda: timedelta(milliseconds=milliseconds())) if milliseconds else None,
+        deadline=Deadline.of_function(context),
     )
 
 
@@ -69,7 +68,7 @@ def run(
     function_name
         The metrics' dimension.
     deadline
-        When the run has to end; None where it has time.
+        When the run has to end; never, unless it is given.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def run(
             raw_retention=settings.raw_retention,
         )
         job = prepare_job(plan, spec, settings, now)
-        answer = run_pipeline(plan, replace(job, deadline=deadline) if deadline else job)
+        answer = run_pipeline(plan, replace(job, deadline=deadline or job.deadline))
     except ProcessingError as error:
         logger.error("run failed: %s", error)
         raise

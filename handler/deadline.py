@@ -31,6 +31,14 @@ class Deadline:
     remaining: Callable[[], timedelta]
 
     @classmethod
+    def of_function(cls, context: object) -> "Deadline":
+        """Ask Lambda's context object; without one that tells, the deadline is never reached."""
+        tell = getattr(context, "get_remaining_time_in_millis", None)
+        if tell is None or not isinstance(tell(), int | float):
+            return cls.never()
+        return cls(lambda: timedelta(milliseconds=tell()))
+
+    @classmethod
     def never(cls) -> "Deadline":
         """Make one that is never reached."""
         return cls(lambda: timedelta.max)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handler.app import connect_dynamodb, lambda_handler, run
-from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError
+from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError, OutOfTimeError
 from handler.definitions.timestamps import parse_instant
 from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
@@ -87,6 +87,16 @@ def test_entry_point_runs_at_the_time_of_the_call(lake: Path) -> None:
     answer = lambda_handler({}, Context())
     assert abs(parse_instant(answer["as_of"]) - datetime.now(UTC)) < timedelta(minutes=6)
     assert lambda_handler(AS_OF, Context())["as_of"] == AS_OF["as_of"]
+
+
+def test_run_whose_time_ends_says_how_far_it_came(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Hurried(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return 400
+
+    with pytest.raises(OutOfTimeError, match="^out of time: 0 partitions were read, others and all rows were not"):
+        lambda_handler(AS_OF, Hurried())
+    assert logged(capsys)[-1]["level"] == "ERROR"
 
 
 def test_machines_whose_clocks_are_wrong_are_named(lake: Path) -> None:

@@ -1,6 +1,8 @@
 """Time: steps are given while there is enough of it for one more like the longest."""
 
 from datetime import timedelta
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -34,6 +36,13 @@ def test_step_that_may_not_end_in_time_is_not_begun(
 ) -> None:
     with pytest.raises(OutOfTimeError, match=f"^out of time: {done} steps of {len(steps)}; the next run goes on"):
         Clock(monkeypatch, seconds).take(*steps)
+
+
+def test_lambdas_context_tells_the_time() -> None:
+    told = SimpleNamespace(get_remaining_time_in_millis=lambda: 1500)
+    assert Deadline.of_function(told).remaining() == timedelta(seconds=1.5)
+    for context in (None, object(), mock.MagicMock()):
+        assert Deadline.of_function(context).remaining() == timedelta.max
 
 
 def test_time_that_never_ends_is_enough() -> None:
