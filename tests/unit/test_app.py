@@ -94,7 +94,7 @@ def test_run_whose_time_ends_says_how_far_it_came(lake: Path, capsys: pytest.Cap
         def get_remaining_time_in_millis(self) -> int:
             return 400
 
-    with pytest.raises(OutOfTimeError, match="^out of time: 0 partitions were read, others and all rows were not"):
+    with pytest.raises(OutOfTimeError, match=r"^out of time: 0 partitions were read, others and all rows were not"):
         lambda_handler(AS_OF, Hurried())
     assert logged(capsys)[-1]["level"] == "ERROR"
 
