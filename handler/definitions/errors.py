@@ -74,12 +74,13 @@ class DamagedFileError(LakeError):
         The file's key.
     partition
         Start of the hour of arrival whose file it is.
+    is_lost
+        Whether its raw objects are gone, so that it cannot be built again.
     """
 
-    def __init__(self, key: str, partition: datetime) -> None:
-        super().__init__(
-            f"use {key}", "it is damaged, and its raw objects are gone; restore it, or delete it to go on without"
-        )
+    def __init__(self, key: str, partition: datetime, *, is_lost: bool = False) -> None:
+        lost = "it is damaged, and its raw objects are gone; restore it, or delete it to go on without"
+        super().__init__(f"use {key}", lost if is_lost else "it is damaged; run again")
         self.partition = partition
 
 

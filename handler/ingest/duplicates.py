@@ -70,20 +70,20 @@ class SeenLines:
         Parameters
         ----------
         lines
-            As :func:`drop_repeated` leaves them, or any that have a machine and then an instant; at least one.
+            As :func:`drop_repeated` leaves them; at least one.
 
         Returns
         -------
         pl.Series
             Boolean, a value a line.
         """
-        hashes, time = _hash_lines(lines), lines.to_series(1)
+        hashes, time = _hash_lines(lines), lines.get_column("event_time")
         is_again = pl.repeat(value=False, n=len(time), dtype=pl.Boolean, eager=True)
         for run in self._runs:
             suspects = time.is_between(run.first, run.last).arg_true()
             if len(suspects):
                 is_again = is_again.scatter(suspects, is_again.gather(suspects) | run.find(hashes.gather(suspects)))
-        first, last = pl.DataFrame({"first": time, "last": time}).select(pl.min("first"), pl.max("last")).row(0)
+        first, last = lines.select(pl.min("event_time"), pl.max("event_time").alias("last")).row(0)
         self._remember(_Run(hashes, first, last))
         return is_again
 

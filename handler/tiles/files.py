@@ -100,13 +100,12 @@ class PartitionFiles:
         """
         self.counts["damaged"] += 1
         partition = damaged.partition
-        if self.plan.is_expired(partition):
-            raise damaged
-        listings, _ = self.lake.list_partitions([partition])
-        if not listings[partition].objects:
-            raise damaged
+        listings, _ = self.lake.list_partitions([] if self.plan.is_expired(partition) else [partition])
+        listing = listings.get(partition, Listing())
+        if not listing.objects:
+            raise DamagedFileError(tiles_key(partition), partition, is_lost=True)
         before = self.manifests[partition].fingerprint
-        (mapped,) = self._build([self._describe(partition, listings[partition])])
+        (mapped,) = self._build([self._describe(partition, listing)])
         if mapped.manifest.fingerprint != before:
             raise OvertakenError(tiles_key(partition))
         return mapped
@@ -136,7 +135,7 @@ class PartitionFiles:
                 manifest = self.manifests.get(hour)
                 if not listing.objects:  # its raw objects have all gone, by a lifecycle rule: its files stand
                     if hour in damaged and manifest is None:
-                        raise DamagedFileError(tiles_key(hour), hour)
+                        raise DamagedFileError(tiles_key(hour), hour, is_lost=True)
                     self.counts["kept"] += manifest is not None
                 elif manifest is None or hour in damaged or manifest.fingerprint != self._fingerprint(listing):
                     yield self._describe(hour, listing)

@@ -233,7 +233,8 @@ class _PartitionBuilder:
         if failures.is_empty():
             return
         first = failures.unique(_FAILURE_KEYS, keep="first", maintain_order=True)
-        first = first.filter(~self.seen_failures.find_again(first.select(*_FAILURE_KEYS)))
+        lines = first.select("machine_id", pl.col("event_timestamp").alias("event_time"), "codigo_evento")
+        first = first.filter(~self.seen_failures.find_again(lines))
         self.failures.add(first)
         self.failure_count += first.height
         self.repeated_failures += failures.height - first.height

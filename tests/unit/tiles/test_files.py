@@ -98,7 +98,7 @@ def test_file_that_stays_wrong_is_an_error_that_is_gone_with_its_cause(
     online = pipeline.online_rows()
     with monkeypatch.context() as patch:
         WrongBody(patch, tiles_key(at(5)), 99)
-        with pytest.raises(DamagedFileError):
+        with pytest.raises(DamagedFileError, match="it is damaged; run again"):
             pipeline.run(AS_OF)
     assert pipeline.run(AS_OF)["damaged"] == 0
     assert_rows_close(pipeline.online_rows(), online)
