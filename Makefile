@@ -25,7 +25,8 @@ AS_IN_LAMBDA := env $$(PYTHONPATH=constructs $(BIN)/python -m processing.allocat
 
 PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
-TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready
+FUZZER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/atheris/.ready)
+TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready $(FUZZER)
 NODE_MODULES := node_modules/.ready
 BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64)
 
@@ -48,8 +49,8 @@ build: for-build  ## Build the Lambda layer and the function's package into lamb
 test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test; 95 % of the handler's branches must be run
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
-faults: for-development $(COMPILED)  ## Do to lakes what can happen to them, 5,000 times (an hour or two)
-	HYPOTHESIS_PROFILE=faults FAULT_SEEDS=100 $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)
+faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
+	HYPOTHESIS_PROFILE=faults FAULTS=full $(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)
 
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)

@@ -57,6 +57,21 @@ class Job:
     deadline: Deadline = field(default_factory=Deadline.never)
 
 
+class TrainingHours(NamedTuple):
+    """The training files within reach.
+
+    Attributes
+    ----------
+    to_write
+        The hours that are to be written, and what each is made of.
+    current
+        The hours of the span that need not be written, and how many rows each has.
+    """
+
+    to_write: dict[datetime, Origin]
+    current: dict[datetime, int]
+
+
 def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
     """Do one run and say what was done.
 
@@ -82,122 +97,110 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
         it.
     """
     started = time.monotonic()
-    accounting = Accounting()
-    files = PartitionFiles(job.lake, job.spec, plan)
-    with closing(files.bring_up_to_date()) as built:
-        for mapped in job.deadline.pace(built, accounting.describe_progress):
-            note_built(mapped, plan, job, accounting)
-    training = find_hours_to_write(plan, job, files)
-    accounting.add_current(training.current)
-    newest = compute_rows([plan.as_of], plan, job, files, accounting)
-    accounting.add_newest(newest, job.spec)
-    accounting.online = job.write_online(newest)
-    blocks = [[plan.as_of]] if plan.as_of in training.to_write else []
-    blocks += group_into_blocks(training.to_write.keys() - {plan.as_of}, machines=newest.height)
-    accounting.training_hours_left = len(training.to_write)
-    for block in job.deadline.pace(blocks, accounting.describe_progress):
-        rows = newest if block == [plan.as_of] else compute_rows(block, plan, job, files, accounting)
-        write_training_hours(job.lake, {hour: training.to_write[hour] for hour in block}, rows, job.now)
-        accounting.add_written(len(block), rows.height)
-        job.report("training hours written", {"first": format_instant(block[0]), "last": format_instant(block[-1])})
-    files.require_same()
-    accounting.add_files(files.counts)
-    return accounting.to_answer(plan, duration_ms=round((time.monotonic() - started) * 1000))
+    run = _Run(plan, job, PartitionFiles(job.lake, job.spec, plan))
+    run.build_tiles()
+    training = run.find_hours_to_write()
+    run.accounting.add_current(training.current)
+    run.accounting.training_hours_left = len(training.to_write)
+    run.write_newest(training)
+    run.write_other_hours(training)
+    run.files.require_same()
+    run.accounting.add_files(run.files.counts)
+    return run.accounting.to_answer(plan, duration_ms=round((time.monotonic() - started) * 1000))
 
 
-def note_built(mapped: MappedPartition, plan: Plan, job: Job, accounting: Accounting) -> None:
-    """Count and report a partition whose files were built."""
-    accounting.add_partition(mapped, allowed_lateness=plan.allowed_lateness)
-    job.report("partition read", {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines})
-
-
-class TrainingHours(NamedTuple):
-    """The training files within reach.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The steps of a run, and what they share.
 
     Attributes
     ----------
-    to_write
-        The hours that are to be written, and what each is made of.
-    current
-        The hours of the span that need not be written, and how many rows each has.
-    """
-
-    to_write: dict[datetime, Origin]
-    current: dict[datetime, int]
-
-
-def find_hours_to_write(plan: Plan, job: Job, files: PartitionFiles) -> TrainingHours:
-    """Find the training hours to write: those within reach that are not there, or were made of other tiles.
-
-    What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
-    whether it came as far as the training files.
-
-    Parameters
-    ----------
-    plan
-        What the run is to do.
-    job
-        What it works with.
-    files
-        The tiles of all partitions within reach.
-
-    Returns
-    -------
-    TrainingHours
-        Earlier hours than the span's only where a row may be in them.
-    """
-    seen_by: dict[datetime, dict[datetime, str]] = defaultdict(dict)
-    for partition, manifest in files.manifests.items():
-        for hour in plan.list_affected_hours(partition, manifest.lateness):
-            seen_by[hour][partition] = manifest.fingerprint
-    keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
-    stored = job.lake.look_up(keys.values())
-    there = [hour for hour, key in keys.items() if key in stored]
-    tails = dict(zip(there, job.lake.read_tails(keys[hour] for hour in there), strict=True))
-    training = TrainingHours({}, {})
-    for hour in keys:
-        origin = Origin.describe(job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
-        found = Seal.read(tails[hour]) if hour in tails else None
-        if found is not None and Origin.from_seal(found) == origin:
-            if hour in plan.training_hours:
-                training.current[hour] = count_rows(found)
-        elif hour in plan.training_hours or hour in seen_by or hour in tails:
-            training.to_write[hour] = origin
-    return training
-
-
-def compute_rows(
-    instants: Sequence[datetime], plan: Plan, job: Job, files: PartitionFiles, accounting: Accounting
-) -> pl.DataFrame:
-    """Compute the feature rows of some instants from processed files, one machine group at a time.
-
-    Parameters
-    ----------
-    instants
-        The ``as_of`` of the rows, UTC.
-    plan
-        What the run is to do.
-    job
-        What it works with.
+    plan, job
+        What is to be done, and with what.
     files
         The tiles of all partitions within reach; a damaged file is built again.
     accounting
         Adds up the counts of the answer.
-
-    Returns
-    -------
-    pl.DataFrame
-        As :func:`handler.features.rows.compute_features`.
     """
-    built_again: set[datetime] = set()
-    while True:
-        history = History(job.lake, job.spec, plan, instants, files)
-        try:
-            groups = [compute_features(tiles, instants, job.spec, hours) for tiles, hours in history.load()]
-        except DamagedFileError as error:
-            if error.partition in built_again:
-                raise
-            built_again.add(error.partition)
-            note_built(files.build_again(error), plan, job, accounting)
-        else:
-            return pl.concat([empty_frame(row_schema(job.spec)), *groups]).sort("event_timestamp", "machine_id")
+
+    plan: Plan
+    job: Job
+    files: PartitionFiles
+    accounting: Accounting = field(default_factory=Accounting)
+
+    def build_tiles(self) -> None:
+        """Bring the files of all partitions within reach up to date."""
+        with closing(self.files.bring_up_to_date()) as built:
+            for mapped in self.job.deadline.pace(built, self.accounting.describe_progress):
+                self._note_built(mapped)
+
+    def _note_built(self, mapped: MappedPartition) -> None:
+        self.accounting.add_partition(mapped, allowed_lateness=self.plan.allowed_lateness)
+        fields = {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines}
+        self.job.report("partition read", fields)
+
+    def find_hours_to_write(self) -> TrainingHours:
+        """Find the training hours to write: those within reach that are not there, or were made of other tiles.
+
+        What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
+        whether it came as far as the training files. Earlier hours than the span's are written only where a row may be
+        in them.
+        """
+        plan, lake = self.plan, self.job.lake
+        seen_by: dict[datetime, dict[datetime, str]] = defaultdict(dict)
+        for partition, manifest in self.files.manifests.items():
+            for hour in plan.list_affected_hours(partition, manifest.lateness):
+                seen_by[hour][partition] = manifest.fingerprint
+        keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
+        stored = lake.look_up(keys.values())
+        there = [hour for hour, key in keys.items() if key in stored]
+        tails = dict(zip(there, lake.read_tails(keys[hour] for hour in there), strict=True))
+        training = TrainingHours({}, {})
+        for hour in keys:
+            origin = Origin.describe(self.job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
+            found = Seal.read(tails[hour]) if hour in tails else None
+            if found is not None and Origin.from_seal(found) == origin:
+                if hour in plan.training_hours:
+                    training.current[hour] = count_rows(found)
+            elif hour in plan.training_hours or hour in seen_by or hour in tails:
+                training.to_write[hour] = origin
+        return training
+
+    def write_newest(self, training: TrainingHours) -> None:
+        """Write the rows of ``as_of``: the online items first, then, if it is to be written, the training hour."""
+        rows = self._compute_rows([self.plan.as_of])
+        self.accounting.add_newest(rows, self.job.spec)
+        self.accounting.online = self.job.write_online(rows)
+        if self.plan.as_of in training.to_write:
+            self._write_training(training, [self.plan.as_of], rows)
+
+    def write_other_hours(self, training: TrainingHours) -> None:
+        """Write all other training hours, the newest first; the rows of one block are in memory at a time."""
+        hours = training.to_write.keys() - {self.plan.as_of}
+        blocks = list(group_into_blocks(hours, machines=self.accounting.machines))
+        for block in self.job.deadline.pace(blocks, self.accounting.describe_progress):
+            self._write_training(training, block, self._compute_rows(block))
+
+    def _write_training(self, training: TrainingHours, hours: Sequence[datetime], rows: pl.DataFrame) -> None:
+        write_training_hours(self.job.lake, {hour: training.to_write[hour] for hour in hours}, rows, self.job.now)
+        self.accounting.add_written(len(hours), rows.height)
+        fields = {"first": format_instant(hours[0]), "last": format_instant(hours[-1])}
+        self.job.report("training hours written", fields)
+
+    def _compute_rows(self, instants: Sequence[datetime]) -> pl.DataFrame:
+        """Compute the feature rows of some instants from processed files, one machine group at a time.
+
+        The rows of one instant are sorted by machine.
+        """
+        built_again: set[datetime] = set()
+        while True:
+            history = History(self.job.lake, self.job.spec, self.plan, instants, self.files)
+            try:
+                groups = [compute_features(tiles, instants, self.job.spec, hours) for tiles, hours in history.load()]
+            except DamagedFileError as error:
+                if error.partition in built_again:
+                    raise
+                built_again.add(error.partition)
+                self._note_built(self.files.build_again(error))
+            else:
+                return pl.concat([empty_frame(row_schema(self.job.spec)), *groups])

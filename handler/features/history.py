@@ -5,7 +5,6 @@ exceptions. Its tiles are loaded where a window begins or ends within the hour, 
 of it (late readings). They are also loaded where a partition has no hour file that fits the spec.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from handler.lake.lake import Lake
 from handler.lake.parquet import Seal, is_whole
 from handler.plan import Plan
 from handler.tiles.files import PartitionFiles, read_manifest
+from handler.tiles.groups import divide_machines
 from handler.tiles.hours import describe_hours
 from handler.tiles.merge import merge_tiles
 
@@ -79,7 +79,7 @@ class History:
         self._read_tile_files(set(partitions) - self._hour_files.keys())
         files = [*self._hour_files.values(), *self._tile_files.values()]
         groups = -(-sum(map(len, files)) * max(1, len(self.instants) // _INSTANTS) // _GROUP_BYTES)
-        for machines in _divide_machines(files, groups):
+        for machines in divide_machines(map(pl.scan_parquet, files), groups):
             yield self._load_group(machines)
 
     def _read_hour_files(self, partitions: Sequence[datetime]) -> None:
@@ -155,15 +155,3 @@ class History:
         start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
         yield pl.col("hour_start").is_between(start, end, closed="left")
         yield pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
-
-
-def _divide_machines(files: Sequence[bytes], groups: int) -> Iterator[pl.Expr]:
-    """Divide the machines of files into groups of about as many bytes, as conditions on ``machine_id``."""
-    if groups <= 1:
-        yield pl.lit(value=True)
-        return
-    ids = (pl.read_parquet(io.BytesIO(data), columns=["machine_id"]).to_series() for data in files)
-    rows = pl.concat(each.value_counts() for each in ids).group_by("machine_id").sum().sort("machine_id")
-    number = (pl.col("count").cum_sum() - 1) * groups // pl.col("count").sum()
-    for group in rows.group_by(number.alias("group"), maintain_order=True).agg("machine_id").get_column("machine_id"):
-        yield pl.col("machine_id").is_between(pl.lit(group[0]), pl.lit(group[-1]))

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
@@ -47,7 +47,7 @@ def encode_parquet(
     metadata
         Key-value metadata for the footer.
     compression
-        ``lz4`` for files that each run reads again, ``zstd`` for all others.
+        ``lz4`` for what is soon read again.
     row_groups
         How many at most; a file of a hundred columns needs a small number, for its footer to be within its tail.
 
@@ -57,9 +57,36 @@ def encode_parquet(
         The file, not sealed yet.
     """
     buffer = io.BytesIO()
-    group = max(_SMALLEST_ROW_GROUP, -(-frame.height // row_groups))
-    frame.write_parquet(buffer, compression=compression, row_group_size=group, metadata=dict(metadata or {}))
+    size = _size_row_groups(frame.height, row_groups)
+    frame.write_parquet(buffer, compression=compression, row_group_size=size, metadata=dict(metadata or {}))
     return buffer.getvalue()
+
+
+def join_parquet(parts: Sequence[bytes], rows: int, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Join files of the same columns into one, without all rows in memory.
+
+    Parameters
+    ----------
+    parts
+        As :func:`encode_parquet` returns them.
+    rows
+        How many they have in all.
+    metadata
+        As of :func:`encode_parquet`.
+
+    Returns
+    -------
+    bytes
+        The file, not sealed yet.
+    """
+    buffer = io.BytesIO()
+    size = _size_row_groups(rows, _MOST_ROW_GROUPS)
+    pl.scan_parquet(list(parts)).sink_parquet(buffer, row_group_size=size, metadata=dict(metadata or {}))
+    return buffer.getvalue()
+
+
+def _size_row_groups(rows: int, most: int) -> int:
+    return max(_SMALLEST_ROW_GROUP, -(-rows // most))
 
 
 def seal(parquet: bytes, note: Mapping[str, str] | None = None) -> bytes:

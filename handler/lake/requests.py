@@ -1,7 +1,9 @@
 """Requests to an object store: many at a time, and what goes wrong with them."""
 
 import asyncio
+import atexit
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +18,14 @@ _TRIES: Final = 10
 _FIRST_PAUSE: Final = 0.1
 _CUT_SHORT: Final = "response body"
 """What obstore says where an answer had begun: it tries again only what fails before, and that for long enough."""
+
+_LAST_WORDS: Final = 0.05
+"""So long, in seconds, threads of obstore may still tell of their last answer when a process ends.
+
+Python 3.11 ends such a thread in a way that aborts the process.
+"""
+
+atexit.register(time.sleep, _LAST_WORDS)
 
 T = TypeVar("T")
 S = TypeVar("S")

@@ -12,27 +12,24 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA, empty_frame
+from handler.definitions.schema import FAILURE_SCHEMA, HOUR_FILE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, MICROSECOND
 from handler.ingest.classes import UNREADABLE, ParsedLines, parse_lines
 from handler.ingest.duplicates import SeenLines, UniqueLines, drop_repeated
 from handler.lake.ahead import work_ahead
 from handler.lake.lake import ReadBatch
-from handler.lake.parquet import encode_parquet, seal
+from handler.lake.parquet import seal
 from handler.lake.spool import Spool
 from handler.settings import MAX_HOURS
 from handler.tiles.build import build_tiles
+from handler.tiles.groups import HeldTiles
 from handler.tiles.hours import describe_hours, roll_up_hours
 from handler.tiles.manifest import Manifest
-from handler.tiles.merge import merge_tiles
 
 _ALLOWED_LATENESS: Final = timedelta(hours=24)
 _PARSERS: Final = 2
-_PARSED_AHEAD: Final = 5
-_TILES_HELD: Final = 100_000
-"""Tiles of batches are merged when there are more, and twice as many as last time: the time stays linear."""
-
+_PARSED_AHEAD: Final = 2
 _MOST_MACHINES_COUNTED: Final = 20_000
 """Whose clocks are wrong: only a handful of them is named in the end."""
 
@@ -186,7 +183,7 @@ class _PartitionBuilder:
     allowed_lateness: timedelta
     lateness: Counter[int] = field(default_factory=Counter)
     seen: SeenLines = field(default_factory=SeenLines)
-    tiles: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(TILE_SCHEMA)])
+    tiles: HeldTiles = field(default_factory=HeldTiles)
     failures: Spool = field(default_factory=lambda: Spool(FAILURE_SCHEMA))
     rejected: Spool = field(default_factory=lambda: Spool(REJECTED_SCHEMA))
     seen_failures: SeenLines = field(default_factory=SeenLines)
@@ -225,9 +222,7 @@ class _PartitionBuilder:
             latest = pl.lit(self.hour - self.allowed_lateness, dtype=INSTANT)
             late = lines.filter(pl.col("event_time") < latest).get_column("machine_id").cast(pl.String)
             _count_machines(self.too_late, dict(late.value_counts().iter_rows()))
-        self.tiles.append(tiles)
-        if sum(part.height for part in self.tiles[1:]) > max(_TILES_HELD, self.tiles[0].height):
-            self.tiles = [merge_tiles(pl.concat(self.tiles))]
+        self.tiles.add(tiles)
 
     def _add_failures(self, failures: pl.DataFrame) -> None:
         if failures.is_empty():
@@ -240,14 +235,16 @@ class _PartitionBuilder:
         self.repeated_failures += failures.height - first.height
 
     def finish(self, fingerprint: str) -> MappedPartition:
-        """Merge the batches, and encode the files: the tile file in a thread, while the tiles are rolled up."""
+        """Merge the batches, and encode the files: the tile file in a thread, while tiles are rolled up."""
         state = fingerprint if self.is_complete else f"{fingerprint}:incomplete"  # so that it is built again
         manifest = Manifest(state, dict(sorted(self.lateness.items())))
-        tiles = merge_tiles(pl.concat(self.tiles))
+        tiles, hours = Spool(TILE_SCHEMA), Spool(HOUR_FILE_SCHEMA)
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
-            tile_file = pool.submit(encode_parquet, tiles, manifest.to_metadata())
-            hours = roll_up_hours(tiles, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT))
-            hour_file = encode_parquet(hours, describe_hours(self.spec, state), compression="lz4")
+            for group in self.tiles.take():
+                pool.submit(tiles.add, group)
+                hours.add(roll_up_hours(group, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT)))
+            tile_file = pool.submit(tiles.to_parquet, manifest.to_metadata())
+            hour_file = hours.to_parquet(describe_hours(self.spec, state))
         unreadable = self.reasons.pop(UNREADABLE, 0)
         accepted = self.lateness.total()
         return MappedPartition(

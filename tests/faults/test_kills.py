@@ -1,6 +1,5 @@
 """Runs that are killed at any instant, then run again: files and items as undisturbed, nothing half, no litter."""
 
-import os
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ import pytest
 
 from handler.lake.parquet import is_whole
 from tests.benchmarks.servers import ROOT
-from tests.frames import assert_close, assert_rows_close
-from tests.harness import Aws, Pipeline, environment_without_python, read_online_rows
+from tests.faults.amounts import KILLS
+from tests.faults.conftest import assert_items_undisturbed
+from tests.frames import assert_close
+from tests.harness import Aws, Pipeline, environment_without_python
 
-SEEDS = int(os.environ.get("FAULT_SEEDS", "8"))
 RUN = """
 import sys
 from handler.app import run
@@ -30,7 +30,7 @@ def start(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_run(seed: int, undisturbed: Pipeline, aws: Aws, tmp_path: Path) -> None:
     random = Random(seed)
     for path in undisturbed.root.glob("raw/**/*.jsonl"):
@@ -54,6 +54,4 @@ def test_killed_run(seed: int, undisturbed: Pipeline, aws: Aws, tmp_path: Path) 
     for name, rows in undisturbed.training().items():
         stored = pl.read_parquet(tmp_path / f"processed/training/{name}/features.parquet")
         assert_close(stored.drop("created_timestamp"), rows)
-    items = aws.dynamodb.scan(TableName="features")["Items"]
-    found = read_online_rows({item["machine_id"]["S"]: item for item in items}, undisturbed.spec)
-    assert_rows_close(found, undisturbed.online_rows())
+    assert_items_undisturbed(aws, undisturbed)

@@ -7,7 +7,6 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from handler.definitions.schema import REJECTED_SCHEMA
-from handler.lake import spool
 from handler.lake.spool import Spool
 
 
@@ -18,11 +17,13 @@ def some_rows(start: int, count: int) -> pl.DataFrame:
 
 @pytest.mark.parametrize("most_bytes", [1, 200, 10**6])
 @pytest.mark.parametrize("counts", [[], [0], [3], [5, 0, 7, 1], [40] * 10])
-def test_rows_come_out_as_they_went_in(counts: list[int], most_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_MOST_BYTES", most_bytes)
-    rows = Spool(REJECTED_SCHEMA)
+def test_rows_come_out_as_they_went_in(counts: list[int], most_bytes: int) -> None:
+    rows = Spool(REJECTED_SCHEMA, most_bytes)
     for number, count in enumerate(counts):
         rows.add(some_rows(100 * number, count))
-    found = pl.read_parquet(io.BytesIO(rows.to_parquet()))
-    expected = [some_rows(100 * number, count) for number, count in enumerate(counts)]
-    assert_frame_equal(found, pl.concat([some_rows(0, 0), *expected]))
+    expected = pl.concat([some_rows(0, 0), *(some_rows(100 * number, count) for number, count in enumerate(counts))])
+    assert rows.rows == expected.height
+    assert_frame_equal(pl.concat(rows.scan()).collect(), expected)
+    file = io.BytesIO(rows.to_parquet({"key": "value"}))
+    assert_frame_equal(pl.read_parquet(file), expected)
+    assert pl.read_parquet_metadata(file)["key"] == "value"

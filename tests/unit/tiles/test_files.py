@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from pkgutil import resolve_name
 
 import polars as pl
 import pytest
@@ -127,13 +128,12 @@ def late_line(pipeline: Pipeline) -> None:
     write_raw(pipeline.root, at(5), "late.jsonl", [line("M3", at(5.1), vibration=1)])
 
 
-@pytest.mark.parametrize("moment", ["handler.pipeline.find_hours_to_write", "handler.pipeline.group_into_blocks"])
+@pytest.mark.parametrize("moment", ["handler.pipeline._Run.find_hours_to_write", "handler.pipeline.group_into_blocks"])
 def test_run_that_is_overtaken_says_so_and_its_retry_is_right(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Another run builds a partition anew: before the first one's rows are computed, or after."""
-    module = __import__("handler.pipeline", fromlist=["pipeline"])
-    original = getattr(module, moment.rpartition(".")[2])
+    original = resolve_name(moment)
 
     def overtake(*args: object, **more: object) -> object:
         monkeypatch.undo()

@@ -1,0 +1,9 @@
+"""How much is done on purpose: a little in ``make test``, all of it in ``make faults``."""
+
+import os
+
+IS_FULL = os.environ.get("FAULTS") == "full"
+KILLS = 100 if IS_FULL else 8
+INTERLEAVINGS = 50 if IS_FULL else 6
+NETWORK_SEEDS = 30 if IS_FULL else 2
+FUZZ_SECONDS = 300 if IS_FULL else 8
