@@ -3,8 +3,9 @@
 - ``Pipfile.lock`` holds the project's packages by category, ``scripts/pipenv.txt`` the pipenv that resolves them.
 - ``scripts/runtime.txt`` holds the packages that stand in for AWS's own runtime in tests.
 - ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
-- ``scripts/ministack.txt``, ``checkov.txt``, ``cdktn.txt`` and ``atheris.txt`` hold tools that pin what they need, or that
-  not every platform has. Each has an environment of its own.
+- ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
+  project's lock, so each has an environment of its own.
+- ``scripts/atheris.txt`` holds the fuzzer, which not every platform has.
 
 No file says where packages come from: pip's own configuration on each machine does.
 """

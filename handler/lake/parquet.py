@@ -14,7 +14,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 import polars as pl
 
@@ -35,7 +35,6 @@ def encode_parquet(
     frame: pl.DataFrame,
     metadata: Mapping[str, str] | None = None,
     *,
-    compression: Literal["zstd", "lz4"] = "zstd",
     row_groups: int = _MOST_ROW_GROUPS,
 ) -> bytes:
     """Write a frame as Parquet; equal frames give equal bytes.
@@ -46,8 +45,6 @@ def encode_parquet(
         Any frame, sorted as its readers filter it: row groups are slices of it.
     metadata
         Key-value metadata for the footer.
-    compression
-        ``lz4`` for what is soon read again.
     row_groups
         How many at most; a file of a hundred columns needs a small number, for its footer to be within its tail.
 
@@ -58,7 +55,7 @@ def encode_parquet(
     """
     buffer = io.BytesIO()
     size = _size_row_groups(frame.height, row_groups)
-    frame.write_parquet(buffer, compression=compression, row_group_size=size, metadata=dict(metadata or {}))
+    frame.write_parquet(buffer, row_group_size=size, metadata=dict(metadata or {}))
     return buffer.getvalue()
 
 

@@ -46,7 +46,7 @@ class Spool:
         if self._bytes > self.most_bytes:
             rows = self._take()
             rows = rows if self.sort_by is None else rows.sort(self.sort_by)
-            self._packed.append(encode_parquet(rows, compression="lz4"))
+            self._packed.append(encode_parquet(rows))
 
     def scan(self) -> list[pl.LazyFrame]:
         """Look at all rows, as parts; one at least."""
@@ -57,7 +57,7 @@ class Spool:
         """Take all rows as one Parquet file, not sealed yet; many are never in memory at a time."""
         if not self._packed:
             return encode_parquet(self._take(), metadata)
-        packed, self._packed = [*self._packed, encode_parquet(self._take(), compression="lz4")], []
+        packed, self._packed = [*self._packed, encode_parquet(self._take())], []
         return join_parquet(packed, self.rows, metadata)
 
     def _take(self) -> pl.DataFrame:

@@ -1,36 +1,23 @@
 """Peak memory of the function's own entry point, in a process of its own, on long histories and hostile objects."""
 
 import gzip
-import json
 import math
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from processing.allocator import ALLOCATOR
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Figure, at_most
 from tests.benchmarks.lake_generator import Fleet, GeneratedLake, generate_lake
-from tests.benchmarks.servers import ROOT, running_server
-from tests.harness import at, environment_without_python, stamp, write_raw
+from tests.benchmarks.servers import running_server
+from tests.harness import at, write_raw
+from tests.measured import MeasuredRun, measure_run
 
 HOURS = 24
-# Not getrusage: a process begins with the peak of the one that started it.
-INVOKE = """
-import json, re, sys
-from handler.app import run
-from handler.definitions.timestamps import parse_instant
-sys.stdout, answer = sys.stderr, run({"as_of": sys.argv[1]}, now=parse_instant(sys.argv[1]))
-peak = int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
-print(json.dumps({"peak_mb": peak * 1024 / 1e6, **answer["lines"]}), file=sys.__stdout__)
-"""
 
 
 def _make_lines(count: int, tail: bytes) -> Iterator[bytes]:
@@ -128,7 +115,8 @@ def test_memory_does_not_grow_with_what_is_hostile(
     lines = max(count * sizes.lines // 1_000_000, 100)
     root = work_folder / kind.replace(" ", "_")
     write(root, lines)
-    told: dict[str, Any] = benchmark.pedantic(_invoke, args=(root, at(9)), rounds=1)  # type: ignore[no-untyped-call]
+    run: MeasuredRun = benchmark.pedantic(_invoke, args=(root, at(9)), rounds=1)  # type: ignore[no-untyped-call]
+    told = run.answer["lines"]
     found = told["rejected"].values() if field == "rejected" else [told[field]]
     assert sum(found) >= 0.98 * told["read"] > 0
     shutil.rmtree(root)
@@ -136,7 +124,7 @@ def test_memory_does_not_grow_with_what_is_hostile(
         Figure(
             f"peak memory, {kind}",
             at_most(400),
-            told["peak_mb"],
+            run.peak_mb,
             "MB",
             1,
             f"{told['read']:,} lines of one partition, of which {sum(found):,} {field}",
@@ -148,28 +136,10 @@ def _measure(benchmark: BenchmarkFixture, lake: GeneratedLake, *, is_timed: bool
     """Invoke the function in a fresh process; return its peak in MB (10⁶ bytes)."""
     where = lake.root, lake.end
     told = benchmark.pedantic(_invoke, args=where, rounds=1) if is_timed else _invoke(*where)  # type: ignore[no-untyped-call]
-    assert told["accepted"] == lake.lines
-    return float(told["peak_mb"])
+    assert told.answer["lines"]["accepted"] == lake.lines
+    return float(told.peak_mb)
 
 
-def _invoke(root: Path, end: datetime) -> dict[str, Any]:
+def _invoke(root: Path, end: datetime) -> MeasuredRun:
     with running_server("dynamodb") as endpoint:
-        environment = {
-            **environment_without_python(),
-            **ALLOCATOR,
-            "AWS_ENDPOINT_URL": endpoint,
-            "DATA_LAKE_BUCKET": root.resolve().as_uri(),
-            "DYNAMODB_TABLE_NAME": "features",
-            "TIME_WINDOW": "1",
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", INVOKE, stamp(end)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+        return measure_run(end, lake=root.resolve().as_uri(), endpoint=endpoint)
