@@ -116,7 +116,7 @@ class _Run:
     Attributes
     ----------
     plan, job
-        What is to be done, and with what.
+        The work, and what it is done with.
     files
         The tiles of all partitions within reach; a damaged file is built again.
     accounting

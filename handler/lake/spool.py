@@ -21,7 +21,7 @@ class Spool:
     schema
         Their columns.
     most_bytes
-        So many wait uncompressed.
+        Rows of more bytes are compressed.
     sort_by
         A column by which rows that are compressed at a time are sorted: some are then found without the others.
     rows

@@ -23,7 +23,7 @@ from handler.lake.parquet import seal
 from handler.lake.spool import Spool
 from handler.settings import MAX_HOURS
 from handler.tiles.build import build_tiles
-from handler.tiles.groups import HeldTiles
+from handler.tiles.held import HeldTiles
 from handler.tiles.hours import describe_hours, roll_up_hours
 from handler.tiles.manifest import Manifest
 

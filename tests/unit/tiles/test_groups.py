@@ -1,50 +1,9 @@
-"""Machine groups: whatever is held, merged and taken in groups is what is merged at once."""
-
-from random import Random
+"""Machine groups: each machine is in one of them."""
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
-from handler.definitions.schema import TILE_SCHEMA, empty_frame
-from handler.tiles import groups
-from handler.tiles.groups import HeldTiles, divide_machines
-from handler.tiles.merge import merge_tiles
-from tests.frames import assert_close, frame, tiles_of
-from tests.harness import at, feature_spec
-
-SPEC = feature_spec(temperature_celsius=(-60, 400), vibration_rms=(0, 200))
-
-
-def some_tiles(random: Random, machines: int, count: int) -> pl.DataFrame:
-    rows = [
-        (f"M{random.randrange(machines)}", at(0, minutes=random.randrange(60)), random.random(), random.random())
-        for _ in range(count)
-    ]
-    return tiles_of(frame(*rows), SPEC)
-
-
-@pytest.mark.parametrize("machines", [1, 40])
-@pytest.mark.parametrize(("held", "a_group", "unpacked"), [(10**9, 10**9, 10**9), (100, 30, 5000), (1, 1, 1)])
-def test_held_tiles_are_the_tiles_merged_at_once(
-    held: int, a_group: int, unpacked: int, machines: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(groups, "_TILES_HELD", held)
-    monkeypatch.setattr(groups, "_TILES_A_GROUP", a_group)
-    monkeypatch.setattr(groups, "_BYTES_UNPACKED", unpacked)
-    random = Random(machines)
-    batches = [some_tiles(random, machines, 60) for _ in range(12)]
-    tiles = HeldTiles()
-    for batch in batches:
-        tiles.add(batch)
-    taken = list(tiles.take())
-    expected = merge_tiles(pl.concat(batches))
-    assert_close(pl.concat(taken), expected)
-    assert len(taken) == min(machines, -(-expected.height // a_group)) or a_group == 30
-
-
-def test_no_tiles_are_one_empty_group() -> None:
-    assert_frame_equal(pl.concat(HeldTiles().take()), empty_frame(TILE_SCHEMA))
+from handler.tiles.groups import divide_machines
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
