@@ -1,4 +1,13 @@
 """Read features in notebooks, training jobs and services; never part of the Lambda function.
 
-``training`` reads the training set; ``pandas_boundary`` is the one place where a frame becomes pandas.
+:class:`FeatureStore` opens a lake and its table. Everything is Polars, in and out; :func:`to_pandas` is the boundary.
+
+``store`` is the front. ``training`` reads training files, ``history`` computes rows as they could be known, ``labels``
+and ``joins`` put failures and features beside entities. ``online`` reads the table, ``parity`` compares the two.
+``catalogue`` says what each feature is, ``times`` reads instants and lengths of time, ``pandas_boundary`` converts.
 """
+
+from machine_features.pandas_boundary import from_pandas, to_pandas
+from machine_features.store import FeatureStore
+
+__all__ = ["FeatureStore", "from_pandas", "to_pandas"]

@@ -1,23 +1,30 @@
-"""The one place where a frame becomes pandas: at the edge, for whoever trains with it. The function never goes here."""
+"""The one place where frames become pandas and back: at the edge, for whoever trains with it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
+from handler.definitions.timestamps import INSTANT
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_ZONES = ("A", "B", "C", "D")
 
-def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
-    """Convert feature rows to pandas, without pyarrow (which does not fit into a Lambda's layers).
 
-    Instants become ``datetime64[us, UTC]``, numbers ``float64`` (null as NaN) or ``int64``, text ``object`` (null as
-    None).
+def to_pandas(frame: pl.DataFrame | pl.LazyFrame, *, writable: bool = True) -> "pd.DataFrame":
+    """Convert to pandas, without pyarrow.
+
+    Float64 becomes ``float64`` (null as NaN), Int64 ``int64``, or ``Int64`` where it has nulls: no integer is rounded.
+    Boolean becomes ``boolean``, text the installed pandas' string, columns that end in ``_zone`` an ordered categorical
+    of A to D. Datetime becomes ``datetime64[us, zone]``, Duration ``timedelta64[us]``.
 
     Parameters
     ----------
     frame
-        For example the rows :func:`machine_features.training.read_training` returns.
+        Any frame of these types.
+    writable
+        Whether the values may be changed; if not, numbers share the frame's memory, which takes no time.
 
     Returns
     -------
@@ -27,16 +34,71 @@ def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     Raises
     ------
     ModuleNotFoundError
-        If pandas is not installed.
+        If pandas is not installed: ``pip install 'feature-pipeline[pandas]'``.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that only callers of this function pay
 
-    columns = {}
-    for column in frame.iter_columns():
-        if isinstance(column.dtype, pl.Datetime):
-            naive = pd.Series(column.dt.replace_time_zone(None).to_numpy(), copy=False)
-            columns[column.name] = naive.dt.tz_localize(column.dtype.time_zone) if column.dtype.time_zone else naive
-        else:
-            values = column.to_list() if column.dtype == pl.String else column.to_numpy()
-            columns[column.name] = pd.Series(values, dtype=object if column.dtype == pl.String else None)
-    return pd.DataFrame(columns)
+    collected = frame.lazy().collect().rechunk()
+    columns = {column.name: _convert(column, pd, writable=writable) for column in collected.iter_columns()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(collected.height), copy=False)
+
+
+def _convert(column: pl.Series, pd: Any, *, writable: bool) -> Any:
+    dtype = column.dtype
+    if isinstance(dtype, pl.Datetime):
+        naive = pd.Series(column.dt.replace_time_zone(None).to_numpy(writable=writable), copy=False)
+        return naive.dt.tz_localize("UTC").dt.tz_convert(dtype.time_zone) if dtype.time_zone else naive
+    if dtype == pl.Boolean:
+        return pd.Series(pd.array(column.to_list(), dtype="boolean"))
+    if dtype.is_integer() and column.null_count():
+        values = column.fill_null(0).to_numpy(writable=True)
+        return pd.Series(pd.arrays.IntegerArray(values, column.is_null().to_numpy(writable=True)))
+    if dtype.is_float():
+        return pd.Series(column.fill_null(float("nan")).to_numpy(writable=writable), copy=False)
+    if dtype.is_numeric() or isinstance(dtype, pl.Duration):
+        return pd.Series(column.to_numpy(writable=writable), copy=False)
+    if column.name.endswith("_zone"):
+        return pd.Series(pd.Categorical(column.cast(pl.String).to_list(), categories=list(_ZONES), ordered=True))
+    text = "str" if int(pd.__version__.split(".")[0]) > 2 else "string"
+    return pd.Series(column.cast(pl.String).to_list(), dtype=text)
+
+
+def from_pandas(frame: "pd.DataFrame") -> pl.DataFrame:
+    """Convert from pandas: frames of entities, and those of :func:`to_pandas`.
+
+    Parameters
+    ----------
+    frame
+        Its index is left out.
+
+    Returns
+    -------
+    pl.DataFrame
+        NaN stays NaN in floats, NA and NaT become null; times in microseconds, with their zone as UTC.
+
+    Raises
+    ------
+    TypeError
+        If a column holds something else than numbers, truth values, text, categories or times.
+    """
+    return pl.DataFrame([_convert_back(str(name), frame[name]) for name in frame.columns])
+
+
+def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
+    kind = str(column.dtype)
+    if kind.startswith("datetime64"):
+        zone = getattr(column.dtype, "tz", None)
+        values = column.dt.tz_convert("UTC").dt.tz_localize(None) if zone is not None else column
+        times = pl.Series(name, values.to_numpy(dtype="datetime64[us]"))
+        return times.dt.replace_time_zone("UTC").cast(INSTANT) if zone is not None else times
+    if kind.startswith("timedelta64"):
+        return pl.Series(name, column.to_numpy(dtype="timedelta64[us]"))
+    if kind in ("Int64", "boolean", "Float64") or column.dtype.name.startswith(("Int", "UInt")):
+        values = [None if is_null else value for value, is_null in zip(column.tolist(), column.isna(), strict=True)]
+        return pl.Series(name, values, {"boolean": pl.Boolean, "Float64": pl.Float64}.get(kind, pl.Int64))
+    if column.dtype.kind in "iufb":
+        return pl.Series(name, column.to_numpy())
+    values = [None if is_null else value for value, is_null in zip(column.tolist(), column.isna(), strict=True)]
+    if all(value is None or isinstance(value, str) for value in values):
+        return pl.Series(name, values, pl.String)
+    raise TypeError(f"column {name} of type {kind} holds more than text; convert it first")

@@ -1,38 +1,180 @@
-"""Read the training set that the function writes."""
+"""The training files as one lazy frame, whatever features each was made by."""
 
-import io
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 
 import polars as pl
 
-from handler.definitions.layout import training_key
-from handler.definitions.schema import empty_frame, feature_schema
+from handler.definitions.errors import LakeError
+from handler.definitions.layout import parse_processed_key, training_key
+from handler.definitions.schema import Schema, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 from handler.lake.lake import Lake
+from handler.lake.parquet import Seal
+from handler.stores.training import Origin
+
+KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
+"""The columns before the features."""
+
+ScanFiles = Callable[[Sequence[str], Schema], pl.LazyFrame]
+"""Scans files by their keys: the columns of a schema, null where a file has none of that name."""
 
 
-def read_training(lake: Lake, hours: Iterable[datetime], spec: FeatureSpec) -> pl.DataFrame:
-    """Read the training rows of some hours.
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """The training files of a lake, and the features that each was made by, which its footer says.
+
+    Attributes
+    ----------
+    lake
+        Where they are.
+    """
+
+    lake: Lake
+    _known: dict[tuple[str, str], FeatureSpec] = field(init=False, default_factory=dict)
+    _parsed: dict[str, FeatureSpec] = field(init=False, default_factory=dict)
+
+    def find(self, start: datetime, end: datetime) -> dict[datetime, FeatureSpec]:
+        """Find the files of the hours in ``(start, end]``.
+
+        Parameters
+        ----------
+        start, end
+            UTC.
+
+        Returns
+        -------
+        dict of datetime to FeatureSpec
+            By hour, ascending.
+
+        Raises
+        ------
+        LakeError
+            If the store does not answer, or a footer is not as it was written.
+        """
+        versions = {
+            hour: version
+            for key, version in self.lake.list_versions("processed/training").items()
+            if (hour := parse_processed_key(key)) is not None and start < hour <= end and key == training_key(hour)
+        }
+        new = sorted(hour for hour, version in versions.items() if (training_key(hour), version) not in self._known)
+        for hour, tail in zip(new, self.lake.read_tails(map(training_key, new)), strict=True):
+            self._known[training_key(hour), versions[hour]] = self._read_spec(hour, tail)
+        return {hour: self._known[training_key(hour), versions[hour]] for hour in sorted(versions)}
+
+    def _read_spec(self, hour: datetime, tail: bytes) -> FeatureSpec:
+        origin = Origin.from_seal(Seal.read(tail))
+        if origin is None:
+            raise LakeError(f"read {training_key(hour)}", "it is not as it was written; run a backfill over its hour")
+        if origin.features not in self._parsed:
+            self._parsed[origin.features] = FeatureSpec.parse(origin.features, source=training_key(hour))
+        return self._parsed[origin.features]
+
+
+def unite_schemas(specs: Sequence[FeatureSpec]) -> dict[str, pl.DataType]:
+    """Unite the features of several specs.
 
     Parameters
     ----------
-    lake
-        Where to read.
-    hours
-        Whole hours, UTC, as :func:`handler.plan.list_training_hours` lists them; one without a file has no rows.
-    spec
-        Names the columns.
+    specs
+        The oldest first.
 
     Returns
     -------
-    pl.DataFrame
-        ``machine_id``, ``event_timestamp``, ``created_timestamp``, then the features; in the hours' order, and by
-        machine within each.
+    dict of str to pl.DataType
+        Those of the newest spec in its order, then those that only older ones have.
     """
-    schema = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
-    keys = [training_key(hour) for hour in hours]
-    stored = lake.look_up(keys)
-    frames = [pl.read_parquet(io.BytesIO(data)) for data in lake.read(key for key in keys if key in stored)]
-    return pl.concat([empty_frame(schema | feature_schema(spec)), *frames])
+    united: dict[str, pl.DataType] = {}
+    for spec in dict.fromkeys(reversed(specs)):
+        united = {**united, **{name: dtype for name, dtype in feature_schema(spec).items() if name not in united}}
+    return united
+
+
+def select_rows(
+    rows: pl.LazyFrame, names: Sequence[str], features: Sequence[str] | None, machines: Sequence[str] | None
+) -> pl.LazyFrame:
+    """Select some features and machines.
+
+    Parameters
+    ----------
+    rows
+        Keys and features.
+    names
+        All features that there are.
+    features, machines
+        Those wanted; None for all.
+
+    Returns
+    -------
+    pl.LazyFrame
+        The keys, then the features in the order asked.
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature.
+    """
+    if machines is not None:
+        rows = rows.filter(pl.col("machine_id").is_in(list(machines)))
+    if features is None:
+        return rows
+    require_features(features, names)
+    return rows.select(*KEYS, *features)
+
+
+def require_features(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse names of no feature.
+
+    Parameters
+    ----------
+    wanted
+        The names asked for.
+    names
+        Those that there are.
+
+    Raises
+    ------
+    ValueError
+        If one is not there; names the nearest.
+    """
+    for name in wanted:
+        if name not in names:
+            import difflib  # noqa: PLC0415 - only for whoever mistypes
+
+            near = difflib.get_close_matches(name, names, 3)
+            raise ValueError(f"there is no feature {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+
+def make_scanner(location: str, options: dict[str, Any] | None) -> ScanFiles:
+    """Make a scanner of a lake's files, which reads the columns that are asked for, and only these.
+
+    Parameters
+    ----------
+    location
+        The folder or ``s3://bucket``, without a slash at its end.
+    options
+        What Polars is to know of the store; None for a folder.
+
+    Returns
+    -------
+    ScanFiles
+        Nothing is read before the frame is collected.
+    """
+
+    def scan(keys: Sequence[str], schema: Schema) -> pl.LazyFrame:
+        if not keys:
+            return pl.LazyFrame(schema=dict(schema))
+        return pl.scan_parquet(
+            [f"{location}/{key}" for key in keys],
+            schema=dict(schema),
+            glob=False,
+            hive_partitioning=False,
+            missing_columns="insert",
+            extra_columns="ignore",
+            **(options or {}),
+        )
+
+    return scan

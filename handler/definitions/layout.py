@@ -7,6 +7,7 @@ from typing import Final
 RAW: Final = "raw"
 """The folder of raw partitions, which is only ever read."""
 
+_OF_HOUR: Final = re.compile(r"/year=([0-9]{4})/month=([0-9]{2})/day=([0-9]{2})/hour=([0-9]{2})/[^/]+\.parquet")
 _FOLDER: Final = re.compile(RAW + r"/year=([0-9]{4})(?:/month=([0-9]{2})(?:/day=([0-9]{2})(?:/hour=([0-9]{2}))?)?)?")
 
 
@@ -85,3 +86,30 @@ def quarantine_key(partition: datetime) -> str:
 def training_key(hour: datetime) -> str:
     """Name the training file of an as_of hour."""
     return f"processed/training/{partition_path(hour)}/features.parquet"
+
+
+def parse_processed_key(key: str) -> datetime | None:
+    """Read which hour a processed file is of.
+
+    Parameters
+    ----------
+    key
+        From the lake's root.
+
+    Returns
+    -------
+    datetime or None
+        Start of the hour, UTC; None for other files.
+
+    Examples
+    --------
+    >>> parse_processed_key("processed/training/year=2025/month=10/day=15/hour=09/features.parquet").hour
+    9
+    >>> parse_processed_key("processed/notes.txt") is None
+    True
+    """
+    parts = _OF_HOUR.search(key)
+    try:
+        return None if parts is None else datetime(*map(int, parts.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
+    except ValueError:
+        return None

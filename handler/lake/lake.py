@@ -205,6 +205,26 @@ class Lake:
         found = run(gather(self._list_versions, sorted({key.rsplit("/", 2)[0] for key in wanted})))
         return {key: version for versions in found for key, version in versions.items() if key in wanted}
 
+    def list_versions(self, folder: str) -> dict[str, str]:
+        """List all objects below a folder.
+
+        Parameters
+        ----------
+        folder
+            From the lake's root, such as ``processed/failures``.
+
+        Returns
+        -------
+        dict of str to str
+            The version of each object by its key.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
+        return run(self._list_versions(folder))
+
     async def _list_versions(self, folder: str) -> dict[str, str]:
         with turning_store_errors(f"list {folder}/"):
             if self._folder is not None:

@@ -123,27 +123,24 @@ class PartitionFiles:
             if versions.get(tiles_key(partition)) != version:
                 raise OvertakenError(tiles_key(partition))
 
-    def _find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
-        """Give the partitions that are to be built; a group is looked at when its turn comes."""
-        for group in filter(None, groups):
-            listings, strays = self.lake.list_partitions(h for h in group if not self.plan.is_expired(h))
-            self._strays |= strays
-            damaged = self._look_at(group)
-            for hour in sorted(group):
-                listing = listings.get(hour, Listing())
-                self.counts["skipped"] += listing.skipped
-                manifest = self.manifests.get(hour)
-                if not listing.objects:  # its raw objects have all gone, by a lifecycle rule: its files stand
-                    if hour in damaged and manifest is None:
-                        raise DamagedFileError(tiles_key(hour), hour, is_lost=True)
-                    self.counts["kept"] += manifest is not None
-                elif manifest is None or hour in damaged or manifest.fingerprint != self._fingerprint(listing):
-                    yield self._describe(hour, listing)
-                else:
-                    self.counts["reused"] += 1
+    def look_at(self, partitions: Collection[datetime]) -> set[datetime]:
+        """Read the manifests of partitions.
 
-    def _look_at(self, partitions: Collection[datetime]) -> set[datetime]:
-        """Read the manifests of partitions; return the partitions of which not all files are as they were written."""
+        Parameters
+        ----------
+        partitions
+            Starts of hours of arrival, UTC.
+
+        Returns
+        -------
+        set of datetime
+            Those of which not all files are as they were written.
+
+        Raises
+        ------
+        LakeError
+            If the store refuses or does not answer.
+        """
         versions = self.lake.look_up(key(partition) for partition in partitions for key in _KEYS)
         stored = [partition for partition in sorted(partitions) if tiles_key(partition) in versions]
         damaged = set()
@@ -159,6 +156,25 @@ class PartitionFiles:
             self._versions[partition] = versions[tiles_key(partition)]
         self.counts["damaged"] += len(damaged)
         return damaged
+
+    def _find_stale(self, groups: Iterable[Collection[datetime]]) -> Iterator[RawPartition]:
+        """Give the partitions that are to be built; a group is looked at when its turn comes."""
+        for group in filter(None, groups):
+            listings, strays = self.lake.list_partitions(h for h in group if not self.plan.is_expired(h))
+            self._strays |= strays
+            damaged = self.look_at(group)
+            for hour in sorted(group):
+                listing = listings.get(hour, Listing())
+                self.counts["skipped"] += listing.skipped
+                manifest = self.manifests.get(hour)
+                if not listing.objects:  # its raw objects have all gone, by a lifecycle rule: its files stand
+                    if hour in damaged and manifest is None:
+                        raise DamagedFileError(tiles_key(hour), hour, is_lost=True)
+                    self.counts["kept"] += manifest is not None
+                elif manifest is None or hour in damaged or manifest.fingerprint != self._fingerprint(listing):
+                    yield self._describe(hour, listing)
+                else:
+                    self.counts["reused"] += 1
 
     def _fingerprint(self, listing: Listing) -> str:
         return fingerprint_inputs(listing.fingerprint, self.spec, self.plan.future_tolerance)
