@@ -4,7 +4,8 @@
 
 ``store`` is the front. ``training`` reads training files, ``history`` computes rows as they could be known, ``labels``
 and ``joins`` put failures and features beside entities. ``online`` reads the table, ``parity`` compares the two.
-``catalogue`` says what each feature is, ``times`` reads instants and lengths of time, ``pandas_boundary`` converts.
+``trace`` finds the raw lines of a value, ``export`` writes daily files. ``catalogue`` describes the features, ``times``
+reads instants and lengths of time, ``pandas_boundary`` converts.
 """
 
 from machine_features.pandas_boundary import from_pandas, to_pandas

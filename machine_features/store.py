@@ -17,7 +17,7 @@ from handler.definitions.schema import FAILURE_SCHEMA, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, MICROSECOND
 from handler.lake.lake import Lake
-from machine_features.catalogue import write_catalogue
+from machine_features.catalogue import list_features, write_catalogue
 from machine_features.history import PastRows
 from machine_features.joins import join_asof
 from machine_features.labels import find_episodes, find_observed_until, label_entities
@@ -380,6 +380,83 @@ class FeatureStore:
             online = found.filter(pl.col("event_timestamp") == hour)
         specs = list(self._files.find(hour - MICROSECOND, hour).values())
         return compare(online, training, known, unite_schemas([*specs, self._spec]))
+
+    def trace(self, machine_id: str, as_of: Instant, feature: str) -> pl.DataFrame:
+        """Find the raw lines that one value was computed from.
+
+        Parameters
+        ----------
+        machine_id
+            The machine.
+        as_of
+            The row's instant.
+        feature
+            The column's name.
+
+        Returns
+        -------
+        pl.DataFrame
+            As :meth:`machine_features.trace.Tracer.trace`.
+
+        Raises
+        ------
+        LakeError
+            If the store does not answer, or raw objects are gone.
+        ValueError
+            If there is no such feature.
+        """
+        from machine_features.trace import Tracer  # noqa: PLC0415 - only tracing reads raw lines
+
+        spec = self._spec
+        catalogue = {each.name: each for each in list_features(spec)}
+        require_features([feature], list(catalogue))
+        return Tracer(self.lake, spec, self.allowed_lateness).trace(machine_id, read_instant(as_of), catalogue[feature])
+
+    def export(self, start: Instant, end: Instant, to: str) -> pl.DataFrame:
+        """Write the training rows of the hours in ``(start, end]`` as a file a day that is never changed.
+
+        Parameters
+        ----------
+        start, end
+            Datetimes with a zone, or ISO 8601 text.
+        to
+            A folder, or ``s3://bucket/prefix``.
+
+        Returns
+        -------
+        pl.DataFrame
+            As :func:`machine_features.export.export_days`: the files that hold the rows now. A day whose rows changed
+            has a new file, and its old one stands.
+
+        Raises
+        ------
+        LakeError
+            If a store does not answer.
+        """
+        from machine_features.export import export_days  # noqa: PLC0415 - few need it
+
+        first, last = read_instant(start), read_instant(end)
+        found = self._files.find(first, last)
+        versions = self.lake.look_up(map(training_key, found))
+        columns = [*KEYS, *unite_schemas(list(found.values()) or [self._spec])]
+
+        def read(after: datetime, until: datetime) -> pl.LazyFrame:
+            rows = self.training(after, until)
+            missing = set(columns) - set(rows.collect_schema().names())
+            schema = unite_schemas(list(found.values()))
+            return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in sorted(missing))
+
+        place = urlsplit(to)
+        if place.scheme == "s3":
+            endpoint = os.environ.get("AWS_ENDPOINT_URL")
+            there = Lake.open(place.netloc, endpoint=endpoint, region=self.region)
+            prefix = f"{place.path.strip('/')}/".lstrip("/")
+        else:
+            folder = Path(unquote(place.path)).resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            there, prefix = Lake.open(folder.as_uri()), ""
+        hours = {hour: versions[training_key(hour)] for hour in found}
+        return export_days(there, prefix, hours, columns, read)
 
     def _name_table(self) -> str:
         if self.table is None:

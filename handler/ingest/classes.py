@@ -181,7 +181,7 @@ class _Rest:
         """Put fallback lines in their classes; objects that share a line are lines of their own."""
         found = self.found
         self._reject_long([line for line in fallback if line.is_too_long])
-        fallback = [part for line in fallback if not line.is_too_long for part in _split_line(line)]
+        fallback = [part for line in fallback if not line.is_too_long for part in split_line(line)]
         names = self.spec.reading_names
         decoded = decode_lines(enumerate(line.raw for line in fallback), self.spec)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
@@ -215,8 +215,19 @@ class _Rest:
         )
 
 
-def _split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
-    """Split a line into the JSON objects that it begins with, one right after the other, and the rest."""
+def split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
+    """Split a line into the JSON objects that it begins with, one right after the other, and the rest.
+
+    Parameters
+    ----------
+    line
+        Any line.
+
+    Yields
+    ------
+    FallbackLine
+        One for most lines.
+    """
     if b"}{" not in line.raw:
         yield line
         return

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from handler.definitions.errors import LakeError
-from handler.definitions.layout import training_key
+from handler.definitions.layout import partition_path, training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
 from machine_features import FeatureStore
@@ -184,3 +184,62 @@ def test_bucket_is_read_as_a_folder_is(plant: Plant, aws: Aws) -> None:
     for knowledge in ("latest", "as_of"):
         few = [each.training(at(3), at(5), features=[MEAN], knowledge=knowledge).collect() for each in (store, here)]
         assert_frame_equal(*few)
+
+
+def test_value_is_traced_to_its_lines(tmp_path: Path) -> None:
+    lines = [
+        line("M7", at(20.1), vibration=2), line("M7", at(20.2), vibration=3) + line("M7", at(20.3), vibration=4),
+        line("M7", at(20.2), vibration=3), line("M7", at(20.4), vibration=900),
+        line("M7", at(20.4), vibration=1, codigo_evento="F"), line("M7", "never", vibration=1),
+        line("M7", at(20.5), temperature=50), line("M70", at(20.5), vibration=9), line("M7", at(-4.5), vibration=5),
+    ]  # fmt: skip
+    write_raw(tmp_path, at(20), "b.jsonl", lines)
+    write_raw(tmp_path, at(22), "c.jsonl", [b"", line("M7", at(20.6), vibration=7)])
+    Pipeline(tmp_path).run(at(23))
+    store, key = FeatureStore.open(tmp_path.as_uri()), "raw/year=2025/month=10/day=15/hour={}/{}.jsonl"
+    found = store.trace("M7", at(21), "vibration_rms_mean_1h")
+    assert found.select("line_number", "value", "status").rows() == [
+        (1, 2.0, "used"), (2, 3.0, "used"), (2, 4.0, "used"), (3, 3.0, "duplicate"), (4, 900.0, "out_of_range"),
+        (5, 1.0, "failure"), (6, 1.0, "bad_timestamp"), (2, 7.0, "used"),
+    ]  # fmt: skip
+    assert found.get_column("source_key").unique(maintain_order=True).to_list() == [
+        key.format(20, "b"), key.format(22, "c"),
+    ]  # fmt: skip
+    assert store.trace("M8", at(21), "vibration_rms_mean_1h").is_empty()
+    late = store.trace("M7", at(-2), "vibration_rms_mean_24h")
+    assert late.select("line_number", "status").rows() == [(6, "bad_timestamp"), (9, "too_late")]
+
+
+@pytest.mark.parametrize("feature", ["mean_6h", "count_1h", "max_24h"])
+def test_traced_lines_make_the_value(feature: str, plant: Plant) -> None:
+    name = f"vibration_rms_{feature}"
+    value = plant.store.training(at(7), at(8), features=[name], machines=["M2"]).collect().get_column(name).item()
+    used = plant.store.trace("M2", at(8), name).filter(pl.col("status") == "used").get_column("value")
+    expected = {"mean_6h": used.mean(), "count_1h": used.len(), "max_24h": used.max()}[feature]
+    assert value == pytest.approx(expected, rel=1e-12)
+    corr = plant.store.trace("M2", at(8), "temperature_celsius_vibration_rms_corr_1h")
+    assert corr.get_column("reading").unique().sort().to_list() == ["temperature_celsius", "vibration_rms"]
+
+
+def test_lines_that_are_gone_are_said_to_be(changed: Pipeline) -> None:
+    (changed.root / "raw" / partition_path(at(7)) / "a.jsonl").unlink()
+    with pytest.raises(LakeError, match="trace lines of 2025-10-15T07:00:00Z: its raw objects are gone"):
+        FeatureStore.open(changed.root.as_uri()).trace("M1", at(8), MEAN)
+
+
+def test_daily_files_are_never_changed(changed: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store, to = FeatureStore.open(changed.root.as_uri()), tmp_path_factory.mktemp("export")
+    first = store.export(at(-2), at(HOURS + 1), str(to))
+    assert first.get_column("is_new").to_list() == [True, True]
+    files = {path: path.read_bytes() for path in to.rglob("*.parquet")}
+    assert len(files) == 2
+    rows = pl.concat([pl.read_parquet(to / key) for key in first.get_column("key")])
+    assert_frame_equal(rows, store.training(at(-2), at(HOURS + 1)).collect().select(rows.columns))
+    again = store.export(at(-2), at(HOURS + 1), to.as_uri())
+    assert again.get_column("is_new").to_list() == [False, False]
+    assert again.get_column("rows").to_list() == first.get_column("rows").to_list()
+    write_raw(changed.root, at(HOURS + 1), "a.jsonl", [line("M1", at(HOURS + 1.5), vibration=1)])
+    changed.run(at(HOURS + 2))
+    later = store.export(at(-2), at(HOURS + 2), str(to))
+    assert later.get_column("is_new").to_list() == [False, True]
+    assert all(path.read_bytes() == data for path, data in files.items())
