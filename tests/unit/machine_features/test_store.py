@@ -1,8 +1,10 @@
 """What the store reads: training rows now and then, failures, labels, features as of instants, parity."""
 
+import re
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -243,3 +245,13 @@ def test_daily_files_are_never_changed(changed: Pipeline, tmp_path_factory: pyte
     later = store.export(at(-2), at(HOURS + 2), str(to))
     assert later.get_column("is_new").to_list() == [False, True]
     assert all(path.read_bytes() == data for path, data in files.items())
+
+
+def test_example_of_the_docs_gives_a_labelled_training_set(plant: Plant) -> None:
+    """docs/features.md, with a folder in place of the bucket."""
+    text = (Path(__file__).parents[3] / "docs" / "features.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("plant-data-lake", plant.pipeline.root.as_uri()).replace("24h", "2h"), names)  # noqa: S102 - it is our own
+    assert set(names["frame"]["label"].astype(int)) == {0, 1}
+    assert len(names["frame"]) == names["labelled"].height > 0
