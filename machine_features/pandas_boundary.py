@@ -58,9 +58,19 @@ def _convert(column: pl.Series, pd: Any, *, writable: bool) -> Any:
     if dtype.is_numeric() or isinstance(dtype, pl.Duration):
         return pd.Series(column.to_numpy(writable=writable), copy=False)
     if column.name.endswith("_zone"):
-        return pd.Series(pd.Categorical(column.cast(pl.String).to_list(), categories=list(_ZONES), ordered=True))
+        codes, _ = _encode(column, pl.Series(_ZONES))
+        return pd.Series(pd.Categorical.from_codes(codes, list(_ZONES), ordered=True))
+    codes, texts = _encode(column.cast(pl.String), None)
+    values = pd.Series([*texts, None], dtype=object).to_numpy()[codes]  # the last is that of the code -1
     text = "str" if int(pd.__version__.split(".")[0]) > 2 else "string"
-    return pd.Series(column.cast(pl.String).to_list(), dtype=text)
+    return pd.Series(values, dtype=text)
+
+
+def _encode(column: pl.Series, texts: pl.Series | None) -> tuple[Any, list[str]]:
+    """Replace texts by their places in a list of all, null by -1: there are few machines and many rows."""
+    texts = column.drop_nulls().unique() if texts is None else texts
+    numbers = column.cast(pl.Enum(texts)).to_physical().cast(pl.Int32).fill_null(-1)
+    return numbers.to_numpy(), texts.to_list()
 
 
 def from_pandas(frame: "pd.DataFrame") -> pl.DataFrame:

@@ -18,7 +18,8 @@ frame = to_pandas(rows)
 known = store.training("2025-10-15T00:00:00Z", "2025-10-15T02:00:00Z", knowledge="as_of").collect()
 lines = store.trace("M1", "2025-10-15T01:00:00Z", "vibration_rms_mean_1h")
 print(frame["vibration_rms_mean_1h"].tolist(), known.height, lines.height, len(store.features()))
-print([name for name in ("awscrt", "aws_lambda_powertools", "cdktf", "moto", "handler.stores.dynamodb") if name in sys.modules])
+others = ("awscrt", "aws_lambda_powertools", "cdktf", "moto", "handler.stores.dynamodb")
+print([name for name in others if name in sys.modules])
 """
 
 
