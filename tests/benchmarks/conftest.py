@@ -63,6 +63,9 @@ class Sizes:
     rounds: int = 1
     starts: int = 1
     architectures: tuple[str, ...] = ()
+    training_hours: int = 12
+    training_machines: int = 20
+    entities: int = 500
 
     @property
     def few_rounds(self) -> int:
@@ -100,6 +103,9 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         rounds=options.rounds,
         starts=2 * options.rounds,
         architectures=tuple(sorted(TARGETS)),
+        training_hours=720,
+        training_machines=1000,
+        entities=1_000_000,
     )
 
 
