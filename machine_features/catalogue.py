@@ -40,7 +40,7 @@ class Feature:
     readings
         The readings it is computed from: one, or two of a correlation.
     statistic, window
-        What is computed, and the label of the time it looks back on.
+        The statistic, and the label of the time it looks back on.
     hours
         That time in hours.
     unit, meaning, null_when

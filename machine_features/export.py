@@ -44,8 +44,10 @@ def export_days(
 
     Parameters
     ----------
-    lake, prefix
-        Where to write: ``{prefix}event_date=YYYY-MM-DD/features-{digest}.parquet``.
+    lake
+        Where to write.
+    prefix
+        Of the keys, ``{prefix}event_date=YYYY-MM-DD/features-{digest}.parquet``.
     hours
         The version of each training hour's file.
     columns

@@ -39,8 +39,10 @@ class PastRows:
 
         Parameters
         ----------
-        start, end
-            UTC.
+        start
+            UTC; not the row of this instant.
+        end
+            UTC; this hour is there, if it is whole.
 
         Returns
         -------

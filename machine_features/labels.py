@@ -101,8 +101,10 @@ def label_entities(
         ``machine_id`` and ``event_timestamp``, and any others.
     episodes
         As :func:`find_episodes` returns them.
-    horizon, gap
+    horizon
         The row looks at ``(event_timestamp + gap, event_timestamp + gap + horizon]``.
+    gap
+        From where on.
     merge_within
         For so long after an episode's last failure a row is *after the failure*.
     observed_until
@@ -111,8 +113,8 @@ def label_entities(
     Returns
     -------
     pl.DataFrame
-        The rows as they came, with ``label`` (Int8: 1, 0, or null where ``status`` is not ``observed``),
-        ``time_to_failure`` (Duration) and ``failure_code`` where the label is 1, and ``status``.
+        The rows as they came, with ``label`` (Int8: 1, 0, or null where ``status`` is not ``observed``) and ``status``.
+        Where the label is 1, also ``time_to_failure`` (Duration) and ``failure_code``.
     """
     rows = entities.with_row_index(_ROW).with_columns(
         _until=observed_until if isinstance(observed_until, pl.Series) else pl.lit(observed_until, dtype=INSTANT),

@@ -29,7 +29,9 @@ def make_client(endpoint: str | None, region: str | None) -> Any:
 
     Parameters
     ----------
-    endpoint, region
+    endpoint
+        None leaves it to the environment and the profile.
+    region
         None leaves it to the environment and the profile.
 
     Returns

@@ -79,7 +79,7 @@ def from_pandas(frame: "pd.DataFrame") -> pl.DataFrame:
     Parameters
     ----------
     frame
-        Its index is left out.
+        Not its index.
 
     Returns
     -------

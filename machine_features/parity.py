@@ -18,9 +18,9 @@ class Parity:
     Attributes
     ----------
     cells
-        The cells that differ: ``machine_id``, ``feature``, ``online`` and ``training`` (as text), ``kind``
-        (``mismatch``; ``missing`` online; ``extra`` online), ``smape`` and ``cause``: ``late_data`` where the online
-        value is that which could be known at its hour, ``spec`` where one side does not know the feature, else
+        The cells that differ: ``machine_id``, ``feature``, ``online`` and ``training`` (as text), ``kind``, ``smape`` and
+        ``cause``. The kind is ``mismatch``, or ``missing`` or ``extra`` online. The cause is ``late_data`` where the
+        online value could be known at its hour, ``spec`` where one side does not know the feature, else
         ``unexplained``.
     compared
         How many cells there are.
@@ -44,7 +44,9 @@ def compare(online: pl.DataFrame, training: pl.DataFrame, known: pl.DataFrame, f
 
     Parameters
     ----------
-    online, training
+    online
+        ``machine_id`` and features; a feature may be absent from one side.
+    training
         ``machine_id`` and features; a feature may be absent from one side.
     known
         The rows as they could be known at that hour.

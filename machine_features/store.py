@@ -144,20 +144,24 @@ class FeatureStore:
 
         Parameters
         ----------
-        start, end
-            Datetimes with a zone, or ISO 8601 text.
-        features, machines
-            Those wanted; None for all. Only the columns wanted are read.
+        start
+            A datetime with a zone, or ISO 8601 text.
+        end
+            Likewise, and later.
+        features
+            Those wanted; None for all. Only their columns are read.
+        machines
+            Those wanted; None for all.
         knowledge
-            ``latest``: what is known of each hour by now. ``as_of``: what could be known at that hour, from partitions
+            ``latest``: all that is known of each hour by now. ``as_of``: what could be known at that hour, from partitions
             that had begun to arrive before it, as a scheduled run put it online. It is computed anew from tiles, by the
             newest features.
 
         Returns
         -------
         pl.LazyFrame
-            ``machine_id``, ``event_timestamp``, ``created_timestamp`` and the features of every spec in the span, null
-            where a row's own spec does not have them; by hour and machine.
+            ``machine_id``, ``event_timestamp``, ``created_timestamp`` and the features of every spec in the span, by
+            hour and machine. Null where a row's own spec does not have the feature.
 
         Raises
         ------
@@ -183,8 +187,10 @@ class FeatureStore:
 
         Parameters
         ----------
-        start, end
-            Datetimes with a zone, or ISO 8601 text.
+        start
+            A datetime with a zone, or ISO 8601 text.
+        end
+            Likewise, and later.
 
         Returns
         -------
@@ -224,8 +230,10 @@ class FeatureStore:
         ----------
         entities
             ``machine_id`` and ``event_timestamp``, and any others, such as training rows.
-        horizon, gap
-            Timedeltas, or text such as ``"24h"``.
+        horizon
+            How far a row looks ahead: a timedelta, or text such as ``"24h"``.
+        gap
+            From where on: failures sooner than this are left out.
         codes
             The failure codes that count; None for all.
         merge_within
@@ -417,8 +425,10 @@ class FeatureStore:
 
         Parameters
         ----------
-        start, end
-            Datetimes with a zone, or ISO 8601 text.
+        start
+            A datetime with a zone, or ISO 8601 text.
+        end
+            Likewise, and later.
         to
             A folder, or ``s3://bucket/prefix``.
 

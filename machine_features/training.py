@@ -42,8 +42,10 @@ class TrainingFiles:
 
         Parameters
         ----------
-        start, end
-            UTC.
+        start
+            UTC; not this hour.
+        end
+            UTC; this hour is there.
 
         Returns
         -------
@@ -104,7 +106,9 @@ def select_rows(
         Keys and features.
     names
         All features that there are.
-    features, machines
+    features
+        Those wanted; None for all.
+    machines
         Those wanted; None for all.
 
     Returns
