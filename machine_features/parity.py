@@ -18,9 +18,9 @@ class Parity:
     Attributes
     ----------
     cells
-        The cells that differ: ``machine_id``, ``feature``, ``online`` and ``training`` (as text), ``kind``, ``smape`` and
-        ``cause``. The kind is ``mismatch``, or ``missing`` or ``extra`` online. The cause is ``late_data`` where the
-        online value could be known at its hour, ``spec`` where one side does not know the feature, else
+        The cells that differ: ``machine_id``, ``feature``, ``online`` and ``training`` (as text), ``kind``, ``smape``
+        and ``cause``. The kind is ``mismatch``, or ``missing`` or ``extra`` online. The cause is ``late_data`` where
+        the online value could be known at its hour, ``spec`` where one side does not know the feature, else
         ``unexplained``.
     compared
         How many cells there are.

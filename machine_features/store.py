@@ -153,9 +153,9 @@ class FeatureStore:
         machines
             Those wanted; None for all.
         knowledge
-            ``latest``: all that is known of each hour by now. ``as_of``: what could be known at that hour, from partitions
-            that had begun to arrive before it, as a scheduled run put it online. It is computed anew from tiles, by the
-            newest features.
+            ``latest``: all that is known of each hour by now. ``as_of``: what could be known at that hour, from
+            partitions that had begun to arrive before it, as a scheduled run put it online. It is computed anew from
+            tiles, by the newest features.
 
         Returns
         -------
