@@ -17,7 +17,7 @@ from handler.definitions.layout import RAW, parse_folder
 from handler.definitions.raw import is_telemetry
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
-from local.run import local_function
+from local.run import KEPT_ITEMS, local_function
 from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours
 
@@ -102,6 +102,7 @@ def _play(
             else:
                 answers.append(function.run_at(as_of))
                 steps.advance(f"ran as of {answers[-1]['as_of']} {message}")
+        function.keep_items(lake / KEPT_ITEMS)
         return answers, function.read_items()
 
 

@@ -1,6 +1,7 @@
 """The function on this machine: its own entry point, a folder as the lake, DynamoDB in memory."""
 
 import contextlib
+import json
 import logging
 import os
 import urllib.request
@@ -15,6 +16,9 @@ from handler.definitions.timestamps import format_instant
 from handler.observability import SERVICE
 
 TABLE: Final = "local-RealtimeFeatures"
+KEPT_ITEMS: Final = "online.jsonl"
+"""In the lake's folder: the items of a table that ends with the process."""
+
 _ENVIRONMENT: Final = {
     "DYNAMODB_TABLE_NAME": TABLE,
     "AWS_ACCESS_KEY_ID": "local",
@@ -53,6 +57,14 @@ class LocalFunction:
         """Invoke the function as its schedule would, when it would: else what it writes might have expired."""
         with contextlib.redirect_stdout(self._log):
             return run({"as_of": format_instant(as_of)}, now=as_of)
+
+    def keep_items(self, path: Path) -> None:
+        """Write the table's items to a file, a JSON object a line, as DynamoDB writes them."""
+        from boto3.dynamodb.types import TypeSerializer
+
+        serializer = TypeSerializer()
+        items = ({name: serializer.serialize(value) for name, value in item.items()} for item in self.read_items())
+        path.write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
 
     def read_items(self) -> list[Mapping[str, Any]]:
         """Read the table's items, sorted by machine."""

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from handler.definitions.spec import FeatureSpec
+from local.run import KEPT_ITEMS
 
 _SHOWN = ("mean", "slope_per_hour")
 _ZONE_STYLES = {"A": "green", "B": "cyan", "C": "yellow", "D": "bold red"}
@@ -121,7 +122,10 @@ def show_files(console: Console, lake: Path, log: Path) -> None:
         files = [path for path in (lake / folder).rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files) / 1e6
         console.print(f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB", soft_wrap=True)
+    console.print(f"  {lake / KEPT_ITEMS}  the table's items", soft_wrap=True)
     console.print(f"  {log}  the function's log lines and metrics", soft_wrap=True)
+    console.print("Read them in Python, or with `python -m machine_features`:")
+    console.print(f'  store = machine_features.FeatureStore.open("{lake.resolve().as_uri()}")', soft_wrap=True)
 
 
 def _format(value: object) -> str:

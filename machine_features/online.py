@@ -1,10 +1,12 @@
 """The newest features from the table, many machines at a time."""
 
+import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -104,6 +106,23 @@ def read_items(client: Any, table: str, machines: Iterable[str], names: Sequence
         raise OnlineStoreError(
             table, f"{error}; check the table's name, AWS_REGION and the right dynamodb:BatchGetItem"
         ) from error
+    return {item["machine_id"]["S"]: item for item in items}
+
+
+def read_kept_items(path: Path) -> dict[str, Item]:
+    """Read the items that a local run kept.
+
+    Parameters
+    ----------
+    path
+        A file of JSON objects, one a line, as DynamoDB writes items.
+
+    Returns
+    -------
+    dict of str to dict
+        By machine.
+    """
+    items = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return {item["machine_id"]["S"]: item for item in items}
 
 

@@ -41,6 +41,9 @@ Knowledge = Literal["latest", "as_of"]
 _ALLOWED_LATENESS: Final = timedelta(hours=24)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_KEPT_ITEMS: Final = "online.jsonl"
+"""What a local run leaves of its table."""
+
 _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
 
@@ -86,8 +89,8 @@ class FeatureStore:
         location
             A bucket's name, or a folder as ``file:///lake``.
         table
-            The online table's name; None is ``DYNAMODB_TABLE_NAME``, where it is set. Only :meth:`online` and
-            :meth:`parity` need it.
+            The online table's name; None is ``DYNAMODB_TABLE_NAME``, where it is set, or the items that a local run left
+            in its folder. Only :meth:`online` and :meth:`parity` need it.
         region
             Of bucket and table; None leaves it to the environment and the profile.
         allowed_lateness
@@ -348,14 +351,18 @@ class FeatureStore:
         OnlineStoreError
             If the table does not answer.
         """
-        from machine_features.online import lay_out, read_items  # noqa: PLC0415 - only readers of the table need boto3
+        from machine_features.online import lay_out, read_items, read_kept_items  # noqa: PLC0415 - with boto3
 
         schema = feature_schema(self._spec)
         if features is not None:
             require_features(features, list(schema))
             schema = {name: schema[name] for name in features}
         ids = list(machine_ids)
-        items = read_items(self._dynamodb, self._name_table(), dict.fromkeys(ids), features)
+        kept = Path(self.location) / _KEPT_ITEMS
+        if self.table is None and kept.is_file():
+            items = read_kept_items(kept)
+        else:
+            items = read_items(self._dynamodb, self._name_table(), dict.fromkeys(ids), features)
         age = None if max_age is None else read_length(max_age)
         return lay_out(ids, items, schema, age, now or datetime.now(UTC))
 

@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from machine_features import FeatureStore
 from tests.harness import at, environment_without_python, line, write_raw
 
 ROOT = Path(__file__).parents[2]
@@ -115,3 +117,17 @@ def test_person_at_a_terminal_sees_a_progress_bar(tmp_path: Path) -> None:
     assert "━" in text
     assert re.search(r"\d+/10", text)
     assert "[10/10] ran" not in text
+
+
+def test_items_are_kept_for_readers(tmp_path: Path) -> None:
+    assert local(tmp_path, "--machines", "3", "--hours", "3", "--json").returncode == 0
+    store = FeatureStore.open((tmp_path / "local-lake").as_uri())
+    mean = "vibration_rms_mean_1h"
+    times = store.training("2000-01-01T00:00:00Z", "9000-01-01T00:00:00Z").select("event_timestamp").collect()
+    as_of = times.to_series().max()
+    assert isinstance(as_of, datetime)
+    found = store.online(["PUMP-A01", "PUMP-A99"], features=[mean], now=as_of)
+    assert found.get_column("status").to_list() == ["present", "missing"]
+    (row,) = store.training(as_of - timedelta(hours=1), as_of, features=[mean], machines=["PUMP-A01"]).collect().rows()
+    assert found.get_column(mean)[0] == row[-1]
+    assert store.parity(as_of).cells.is_empty()
