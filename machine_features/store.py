@@ -89,7 +89,7 @@ class FeatureStore:
         location
             A bucket's name, or a folder as ``file:///lake``.
         table
-            The online table's name; None is ``DYNAMODB_TABLE_NAME``, where it is set, or the items that a local run left
+            The online table's name; None is ``DYNAMODB_TABLE_NAME``, if it is set, or the items that a local run left
             in its folder. Only :meth:`online` and :meth:`parity` need it.
         region
             Of bucket and table; None leaves it to the environment and the profile.
