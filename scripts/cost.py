@@ -36,8 +36,8 @@ METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
 
 # Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
-SECONDS_A_MILLION_LINES: Final = 0.4  # by the interface to object stores
-SECONDS_A_MACHINE: Final = 0.0003  # hours of the lookback read, rows of six instants computed
+SECONDS_A_MILLION_LINES: Final = {10_000: 0.4, 1_000_000: 1.7}  # up to so many machines: the more, the more tiles
+SECONDS_A_MACHINE: Final = 0.0007  # hours of the lookback read, rows of seven instants computed
 SECONDS_AN_ITEM: Final = 0.0001
 MB_A_CORE: Final = 1769
 SECONDS_A_RUN: Final = 1.0  # start, planning, tiles, training files
@@ -61,7 +61,8 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
     """
     runs = RUNS_A_DAY * DAYS
     lines = machines * READINGS_AN_HOUR * HOURS_A_RUN
-    work = lines / 1e6 * SECONDS_A_MILLION_LINES + machines * (SECONDS_A_MACHINE + SECONDS_AN_ITEM)
+    a_million_lines = next(seconds for most, seconds in SECONDS_A_MILLION_LINES.items() if machines <= most)
+    work = lines / 1e6 * a_million_lines + machines * (SECONDS_A_MACHINE + SECONDS_AN_ITEM)
     seconds = SECONDS_A_RUN + work / min(memory_mb / MB_A_CORE, 1)
     objects = OBJECTS_AN_HOUR * HOURS_A_RUN
     parts = math.ceil(lines * LINE_BYTES / objects / PART_BYTES)  # of each: large objects are read in ranges
@@ -85,7 +86,7 @@ def write_table() -> str:
         f"| machines | lines a run | memory | one run | {' | '.join(services)} | a month |",
         "|---|---|---|---|" + "---|" * len(services) + "---|",
     ]
-    for machines, memory in ((5, 1024), (1_000, 1024), (50_000, 10_240)):
+    for machines, memory in ((5, 1024), (1_000, 1024), (50_000, 3008)):
         costs = estimate(machines, memory)
         total = sum(costs[service] for service in services)
         fits = "" if costs["seconds"] < TIMEOUT_SECONDS else " (too long)"
