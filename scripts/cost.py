@@ -36,7 +36,7 @@ METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
 
 # Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
-SECONDS_A_MILLION_LINES: Final = {10_000: 0.4, 1_000_000: 1.7}  # by the largest fleet it holds for: many machines, many tiles
+SECONDS_A_MILLION_LINES: Final = {10_000: 0.4, 1_000_000: 1.7}  # by the largest fleet: many machines, many tiles
 SECONDS_A_MACHINE: Final = 0.0007  # hours of the lookback read, rows of seven instants computed
 SECONDS_AN_ITEM: Final = 0.0001
 MB_A_CORE: Final = 1769
