@@ -5,7 +5,7 @@ exceptions. Its tiles are loaded where a window begins or ends within the hour, 
 of it (late readings). They are also loaded where a partition has no hour file that fits the spec.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -26,8 +26,8 @@ from handler.tiles.groups import divide_machines
 from handler.tiles.hours import describe_hours
 from handler.tiles.merge import merge_tiles
 
-_GROUP_BYTES: Final = 8 * 2**20
-"""Bytes of hour and tile files, some 70 a row, that the rows of one machine group are computed from."""
+_GROUP_ROWS: Final = 100_000
+"""Rows of hour and tile files that the rows of one machine group are computed from: bytes say nothing of memory."""
 
 _INSTANTS: Final = 2
 """How many share the memory of one machine group: each has windows of its own."""
@@ -78,7 +78,8 @@ class History:
         self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
         self._read_tile_files(set(partitions) - self._hour_files.keys())
         files = [*self._hour_files.values(), *self._tile_files.values()]
-        groups = -(-sum(map(len, files)) * max(1, len(self.instants) // _INSTANTS) // _GROUP_BYTES)
+        rows = _count_rows(self._hour_files.values()) + _count_rows(self._tile_files.values())
+        groups = -(-rows * max(1, len(self.instants) // _INSTANTS) // _GROUP_ROWS)
         for machines in divide_machines(map(pl.scan_parquet, files), groups):
             yield self._load_group(machines)
 
@@ -155,3 +156,8 @@ class History:
         start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
         yield pl.col("hour_start").is_between(start, end, closed="left")
         yield pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
+
+
+def _count_rows(files: Collection[bytes]) -> int:
+    """Count the rows of files, which their footers say."""
+    return int(pl.scan_parquet(list(files)).select(pl.len()).collect().item()) if files else 0

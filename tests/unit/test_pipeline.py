@@ -185,7 +185,7 @@ def test_rows_are_the_same_some_machines_at_a_time(tmp_path: Path, monkeypatch: 
     at_once = Pipeline(tmp_path)
     at_once.run(at(4))
     whole = at_once.read_processed("training")
-    monkeypatch.setattr("handler.features.history._GROUP_BYTES", 3000)
+    monkeypatch.setattr("handler.features.history._GROUP_ROWS", 40)
     in_shares = Pipeline(tmp_path)
     in_shares.run(at(4))
     assert whole.height > 4 * 37
