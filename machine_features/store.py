@@ -51,6 +51,8 @@ _FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 class FeatureStore:
     """Reads what the function writes; opened by :meth:`open`.
 
+    The features are those of the newest training file when they are first needed: open another store to see newer ones.
+
     Attributes
     ----------
     lake
@@ -128,11 +130,10 @@ class FeatureStore:
                 since.setdefault(name, hour)
         return write_catalogue(self._spec, since)
 
-    @property
+    @cached_property
     def _spec(self) -> FeatureSpec:
-        """The newest training file's; without any file the packaged one."""
-        specs = list(self._files.find(_BEGINNING, _END).values())
-        return specs[-1] if specs else FeatureSpec.load()
+        """The newest training file's when it is first asked for; without any file the packaged one."""
+        return self._files.find_newest() or FeatureSpec.load()
 
     def training(
         self,
@@ -391,7 +392,8 @@ class FeatureStore:
         training = self.training(hour - MICROSECOND, hour).drop("created_timestamp").collect()
         known = self.training(hour - MICROSECOND, hour, knowledge="as_of").collect()
         if online is None:
-            found = self.online(training.get_column("machine_id"), now=hour)
+            machines = pl.concat([training.get_column("machine_id"), known.get_column("machine_id")]).unique()
+            found = self.online(machines, now=hour)
             online = found.filter(pl.col("event_timestamp") == hour)
         specs = list(self._files.find(hour - MICROSECOND, hour).values())
         return compare(online, training, known, unite_schemas([*specs, self._spec]))

@@ -1,6 +1,6 @@
 """The training files as one lazy frame, whatever features each was made by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +18,9 @@ from handler.stores.training import Origin
 
 KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
 """The columns before the features."""
+
+_FOOTERS_AT_A_TIME: Final = 500
+"""Each takes 64 KiB while it is read."""
 
 ScanFiles = Callable[[Sequence[str], Schema], pl.LazyFrame]
 """Scans files by their keys: the columns of a schema, null where a file has none of that name."""
@@ -57,14 +60,28 @@ class TrainingFiles:
         LakeError
             If the store does not answer, or a footer is not as it was written.
         """
-        versions = {
+        return self._read({hour: version for hour, version in self._list().items() if start < hour <= end})
+
+    def find_newest(self) -> FeatureSpec | None:
+        """Find the features that the newest file was made by; None where there is no file."""
+        versions = self._list()
+        newest = max(versions, default=None)
+        return None if newest is None else self._read({newest: versions[newest]})[newest]
+
+    def _list(self) -> dict[datetime, str]:
+        """List the version of each hour's file."""
+        return {
             hour: version
             for key, version in self.lake.list_versions("processed/training").items()
-            if (hour := parse_processed_key(key)) is not None and start < hour <= end and key == training_key(hour)
+            if (hour := parse_processed_key(key)) is not None and key == training_key(hour)
         }
+
+    def _read(self, versions: Mapping[datetime, str]) -> dict[datetime, FeatureSpec]:
         new = sorted(hour for hour, version in versions.items() if (training_key(hour), version) not in self._known)
-        for hour, tail in zip(new, self.lake.read_tails(map(training_key, new)), strict=True):
-            self._known[training_key(hour), versions[hour]] = self._read_spec(hour, tail)
+        for first in range(0, len(new), _FOOTERS_AT_A_TIME):
+            some = new[first : first + _FOOTERS_AT_A_TIME]
+            for hour, tail in zip(some, self.lake.read_tails(map(training_key, some)), strict=True):
+                self._known[training_key(hour), versions[hour]] = self._read_spec(hour, tail)
         return {hour: self._known[training_key(hour), versions[hour]] for hour in sorted(versions)}
 
     def _read_spec(self, hour: datetime, tail: bytes) -> FeatureSpec:
