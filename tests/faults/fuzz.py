@@ -12,7 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
 from polars.testing import assert_frame_equal
 
 from handler.definitions.raw import RawContent
@@ -91,6 +90,8 @@ def fuzz_objects(data: bytes) -> None:
 
 
 if __name__ == "__main__":
+    import atheris
+
     target, library, *options = sys.argv[1:]
     decoder._LIBRARY = Library(Path(library))  # type: ignore[misc]
     corpus = Path(tempfile.mkdtemp())
