@@ -17,9 +17,10 @@ from handler.definitions.layout import RAW, parse_folder
 from handler.definitions.raw import is_telemetry
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
-from local.run import KEPT_ITEMS, local_function
+from local.run import local_function
 from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours
+from machine_features.online import KEPT_ITEMS
 
 DEFAULT_LAKE: Final = Path("local-lake")
 _SCHEDULE: Final = 6 * HOUR

@@ -16,9 +16,6 @@ from handler.definitions.timestamps import format_instant
 from handler.observability import SERVICE
 
 TABLE: Final = "local-RealtimeFeatures"
-KEPT_ITEMS: Final = "online.jsonl"
-"""In the lake's folder: the items of a table that ends with the process."""
-
 _ENVIRONMENT: Final = {
     "DYNAMODB_TABLE_NAME": TABLE,
     "AWS_ACCESS_KEY_ID": "local",

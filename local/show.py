@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from handler.definitions.spec import FeatureSpec
-from local.run import KEPT_ITEMS
+from machine_features.online import KEPT_ITEMS
 
 _SHOWN = ("mean", "slope_per_hour")
 _ZONE_STYLES = {"A": "green", "B": "cyan", "C": "yellow", "D": "bold red"}

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Final
 
 import polars as pl
@@ -38,7 +38,7 @@ def export_days(
     prefix: str,
     hours: Mapping[datetime, str],
     columns: Sequence[str],
-    read: Callable[[datetime, datetime], pl.LazyFrame],
+    read: Callable[[Iterable[datetime]], pl.LazyFrame],
 ) -> pl.DataFrame:
     """Write a file a day, whose name says what it was made of; one that is there stands.
 
@@ -53,7 +53,7 @@ def export_days(
     columns
         All files have these, null where an hour's features have no such column.
     read
-        Reads the rows of the hours in ``(start, end]``.
+        Reads the rows of some hours, with all columns.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def export_days(
         name = f"features-{hashlib.sha256(state.encode()).hexdigest()[:16]}.parquet"
         key = f"{prefix}event_date={day.isoformat()}/{name}"
         is_new = key not in lake.list_versions(key.rpartition("/")[0])
-        rows = read(min(versions) - timedelta(hours=1), max(versions)).select(columns)
+        rows = read(versions)
         if is_new:
             frame = rows.collect()
             lake.write({key: encode_parquet(frame, row_groups=1)})

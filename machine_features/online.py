@@ -18,6 +18,9 @@ from handler.definitions.timestamps import INSTANT, parse_instant
 KEYS_A_REQUEST: Final = 100
 """DynamoDB takes no more."""
 
+KEPT_ITEMS: Final = "online.jsonl"
+"""In the folder of a local run's lake: the items of its table."""
+
 _THREADS: Final = 16
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0

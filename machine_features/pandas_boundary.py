@@ -104,11 +104,15 @@ def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
     if kind.startswith("timedelta64"):
         return pl.Series(name, column.to_numpy(dtype="timedelta64[us]"))
     if kind in ("Int64", "boolean", "Float64") or column.dtype.name.startswith(("Int", "UInt")):
-        values = [None if is_null else value for value, is_null in zip(column.tolist(), column.isna(), strict=True)]
+        values = _list_values(column)
         return pl.Series(name, values, {"boolean": pl.Boolean, "Float64": pl.Float64}.get(kind, pl.Int64))
     if column.dtype.kind in "iufb":
         return pl.Series(name, column.to_numpy())
-    values = [None if is_null else value for value, is_null in zip(column.tolist(), column.isna(), strict=True)]
+    values = _list_values(column)
     if all(value is None or isinstance(value, str) for value in values):
         return pl.Series(name, values, pl.String)
     raise TypeError(f"column {name} of type {kind} holds more than text; convert it first")
+
+
+def _list_values(column: "pd.Series[Any]") -> list[Any]:
+    return [None if is_null else value for value, is_null in zip(column.tolist(), column.isna(), strict=True)]

@@ -13,7 +13,7 @@ import polars as pl
 
 from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import failures_key, parse_processed_key, training_key
-from handler.definitions.schema import FAILURE_SCHEMA, feature_schema
+from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, MICROSECOND
 from handler.lake.lake import Lake
@@ -41,10 +41,6 @@ Knowledge = Literal["latest", "as_of"]
 _ALLOWED_LATENESS: Final = timedelta(hours=24)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
-_KEPT_ITEMS: Final = "online.jsonl"
-"""What a local run leaves of its table."""
-
-_FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
 
 @dataclass(frozen=True)
@@ -202,13 +198,15 @@ class FeatureStore:
             ``machine_id``, ``event_timestamp``, ``codigo_evento``, and ``source_key`` and ``line_number`` of its first
             arrival; by time and machine.
         """
-        first, last = read_instant(start), read_instant(end)
-        partitions = [each for each in self._list_failure_partitions() if each + 2 * HOUR > first]
+        return self._read_failures(self._list_failure_partitions(), read_instant(start), read_instant(end))
+
+    def _read_failures(self, partitions: Iterable[datetime], first: datetime, last: datetime) -> pl.DataFrame:
+        partitions = [each for each in partitions if each + 2 * HOUR > first]
         time = pl.col("event_timestamp")
         return (
             self._scan([failures_key(each) for each in partitions], FAILURE_SCHEMA)
             .filter(time >= first, time < last)
-            .unique(_FAILURE_KEYS, keep="first", maintain_order=True)
+            .unique(FAILURE_KEYS, keep="first", maintain_order=True)
             .sort("event_timestamp", "machine_id", "codigo_evento")
             .collect()
         )
@@ -259,13 +257,12 @@ class FeatureStore:
         """
         rows = read_entities(entities)
         merge = read_length(merge_within)
-        failures = self.failures(_BEGINNING, _END)
+        partitions = self._list_failure_partitions()
+        failures = self._read_failures(partitions, _BEGINNING, _END)
         if codes is not None:
             failures = failures.filter(pl.col("codigo_evento").is_in(list(codes)))
         if observed_until is None:
-            until: pl.Series | datetime = find_observed_until(
-                rows.get_column("event_timestamp"), self._list_failure_partitions()
-            )
+            until: pl.Series | datetime = find_observed_until(rows.get_column("event_timestamp"), partitions)
         else:
             until = read_instant(observed_until)
         return label_entities(
@@ -352,14 +349,14 @@ class FeatureStore:
         OnlineStoreError
             If the table does not answer.
         """
-        from machine_features.online import lay_out, read_items, read_kept_items  # noqa: PLC0415 - with boto3
+        from machine_features.online import KEPT_ITEMS, lay_out, read_items, read_kept_items  # noqa: PLC0415 - with boto3
 
         schema = feature_schema(self._spec)
         if features is not None:
             require_features(features, list(schema))
             schema = {name: schema[name] for name in features}
         ids = list(machine_ids)
-        kept = Path(self.location) / _KEPT_ITEMS
+        kept = Path(self.location) / KEPT_ITEMS
         if self.table is None and kept.is_file():
             items = read_kept_items(kept)
         else:
@@ -457,13 +454,10 @@ class FeatureStore:
         first, last = read_instant(start), read_instant(end)
         found = self._files.find(first, last)
         versions = self.lake.look_up(map(training_key, found))
-        columns = [*KEYS, *unite_schemas(list(found.values()) or [self._spec])]
+        schema = {**KEYS, **unite_schemas(list(found.values()))}
 
-        def read(after: datetime, until: datetime) -> pl.LazyFrame:
-            rows = self.training(after, until)
-            missing = set(columns) - set(rows.collect_schema().names())
-            schema = unite_schemas(list(found.values()))
-            return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in sorted(missing))
+        def read(hours: Iterable[datetime]) -> pl.LazyFrame:
+            return self._scan([training_key(hour) for hour in hours], schema)
 
         place = urlsplit(to)
         if place.scheme == "s3":
@@ -475,7 +469,7 @@ class FeatureStore:
             folder.mkdir(parents=True, exist_ok=True)
             there, prefix = Lake.open(folder.as_uri()), ""
         hours = {hour: versions[training_key(hour)] for hour in found}
-        return export_days(there, prefix, hours, columns, read)
+        return export_days(there, prefix, hours, list(schema), read)
 
     def _name_table(self) -> str:
         if self.table is None:

@@ -11,6 +11,9 @@ from handler.definitions.timestamps import INSTANT
 
 Schema = Mapping[str, pl.DataType]
 
+FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
+"""Tell one failure event from another."""
+
 FAILURE_SCHEMA: Final[Schema] = {
     "machine_id": pl.String(),
     "event_timestamp": INSTANT,

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.schema import FAILURE_SCHEMA, HOUR_FILE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA
+from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, HOUR_FILE_SCHEMA, REJECTED_SCHEMA, TILE_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, MICROSECOND
 from handler.ingest.classes import UNREADABLE, ParsedLines, parse_lines
@@ -32,8 +32,6 @@ _PARSERS: Final = 2
 _PARSED_AHEAD: Final = 2
 _MOST_MACHINES_COUNTED: Final = 20_000
 """Whose clocks are wrong: only a handful of them is named in the end."""
-
-_FAILURE_KEYS: Final = ("machine_id", "event_timestamp", "codigo_evento")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ class _PartitionBuilder:
     def _add_failures(self, failures: pl.DataFrame) -> None:
         if failures.is_empty():
             return
-        first = failures.unique(_FAILURE_KEYS, keep="first", maintain_order=True)
+        first = failures.unique(FAILURE_KEYS, keep="first", maintain_order=True)
         lines = first.select("machine_id", pl.col("event_timestamp").alias("event_time"), "codigo_evento")
         first = first.filter(~self.seen_failures.find_again(lines))
         self.failures.add(first)
@@ -241,8 +239,9 @@ class _PartitionBuilder:
         tiles, hours = Spool(TILE_SCHEMA), Spool(HOUR_FILE_SCHEMA)
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
             for group in self.tiles.take():
-                pool.submit(tiles.add, group)
+                added = pool.submit(tiles.add, group)
                 hours.add(roll_up_hours(group, self.spec).with_columns(partition=pl.lit(self.hour, dtype=INSTANT)))
+                added.result()  # raises what went wrong: no tile is lost in silence
             tile_file = pool.submit(tiles.to_parquet, manifest.to_metadata())
             hour_file = hours.to_parquet(describe_hours(self.spec, state))
         unreadable = self.reasons.pop(UNREADABLE, 0)

@@ -1,17 +1,21 @@
 """Tiles that are held: merged and taken in groups, they are those merged at once."""
 
+import threading
 from random import Random
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from handler.definitions.raw import RawContent
 from handler.definitions.schema import TILE_SCHEMA, empty_frame
+from handler.lake.spool import Spool
 from handler.tiles import held as tiles_held
 from handler.tiles.held import HeldTiles
 from handler.tiles.merge import merge_tiles
+from handler.tiles.partition import RawPartition, map_partitions
 from tests.frames import assert_close, frame, tiles_of
-from tests.harness import at, feature_spec
+from tests.harness import at, feature_spec, line
 
 SPEC = feature_spec(temperature_celsius=(-60, 400), vibration_rms=(0, 200))
 
@@ -45,3 +49,18 @@ def test_held_tiles_are_the_tiles_merged_at_once(
 
 def test_no_tiles_are_one_empty_group() -> None:
     assert_frame_equal(pl.concat(HeldTiles().take()), empty_frame(TILE_SCHEMA))
+
+
+def test_tiles_that_cannot_be_encoded_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are encoded in a thread, which must not lose them in silence."""
+    add = Spool.add
+
+    def fail(spool: Spool, rows: pl.DataFrame) -> None:
+        if threading.current_thread().name.startswith("encode"):
+            raise MemoryError("no room")
+        add(spool, rows)
+
+    monkeypatch.setattr(Spool, "add", fail)
+    content = RawContent("a.jsonl", line("M1", at(0.5), vibration=1))
+    with pytest.raises(MemoryError, match="no room"):
+        list(map_partitions([RawPartition(at(0), [lambda: [content]], "state")], SPEC))
