@@ -12,7 +12,7 @@ BIN := .venv/bin
 VENV := $(BIN)/pip
 INSTALL := @$(BIN)/python scripts/install.py
 BUILD := packages build compiler
-DEVELOP := $(BUILD) layer local dev-packages checks benchmarks infrastructure
+DEVELOP := $(BUILD) layer local dev-packages checks benchmarks infrastructure examples
 
 # `make run` takes this machine's C compiler where there is one, so that it need not install the locked one.
 LIBRARY := handler/ingest/libdecoder.so
@@ -26,6 +26,7 @@ AS_IN_LAMBDA := env $$(PYTHONPATH=constructs $(BIN)/python -m processing.allocat
 PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
 FUZZER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/atheris/.ready)
+BROWSER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/browser/.ready)
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready $(FUZZER)
 NODE_MODULES := node_modules/.ready
 BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64)
@@ -46,7 +47,7 @@ run: for-run $(LIBRARY)  ## Simulate a plant and compute its features; then look
 build: for-build  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
 
-test: check $(RUNTIME) $(TOOL_ENVIRONMENTS)  ## Check the code and run every test; 95 % of the handler's branches must be run
+test: check $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER)  ## Check the code and run every test; 95 % of the handler's branches must be run
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
@@ -140,6 +141,10 @@ $(PIPENV): scripts/pipenv.txt | $(VENV)
 
 $(NODE_MODULES): package-lock.json
 	npm ci
+	@touch $@
+
+.tools/browser/.ready: scripts/browser.py scripts/browser/package-lock.json | for-development
+	@$(BIN)/python scripts/browser.py $(@D)
 	@touch $@
 
 .tools/%/.ready: scripts/%.txt | $(VENV)

@@ -20,10 +20,12 @@ from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
 from local.run import local_function
 from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours
+from machine_features import FeatureStore
 from machine_features.online import KEPT_ITEMS
 
 DEFAULT_LAKE: Final = Path("local-lake")
 _SCHEDULE: Final = 6 * HOUR
+REPORT: Final = "report.html"
 _MARK: Final = ".simulated"
 _LEVELS: Final = 4
 """Folders from ``raw/`` to a partition."""
@@ -78,8 +80,19 @@ def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
             f"The last run found the lake unchanged: it reused every tile file ({tiles['reused']}) and read no line."
         )
     show_features(console, items, spec)
-    show_files(console, lake, _log_path(lake))
+    show_files(console, lake, _log_path(lake), _write_report(lake))
     return answers
+
+
+def _write_report(lake: Path) -> Path | None:
+    """Write the report beside the lake's folders; None where there are no features to report of."""
+    from machine_features.report.page import write_report  # it imports Altair
+
+    store = FeatureStore.open(lake.resolve().as_uri())
+    if not store.hours():
+        return None
+    write_report(store, lake / REPORT)
+    return lake / REPORT
 
 
 def _play(

@@ -114,8 +114,8 @@ def show_features(console: Console, items: Sequence[Mapping[str, Any]], spec: Fe
     console.print(table)
 
 
-def show_files(console: Console, lake: Path, log: Path) -> None:
-    """Print where the files lie."""
+def show_files(console: Console, lake: Path, log: Path, report: Path | None) -> None:
+    """Print where the files lie, and how to read them."""
     console.print("Where the files lie")
     kinds = ("training", "failures", "quarantine", "tiles", "hours")
     for folder in ("raw", *(f"processed/{kind}" for kind in kinds)):
@@ -124,8 +124,13 @@ def show_files(console: Console, lake: Path, log: Path) -> None:
         console.print(f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB", soft_wrap=True)
     console.print(f"  {lake / KEPT_ITEMS}  the table's items", soft_wrap=True)
     console.print(f"  {log}  the function's log lines and metrics", soft_wrap=True)
-    console.print("Read them in Python, or with `python -m machine_features`:")
+    console.print("Read them in Python, or with `.venv/bin/python -m machine_features`:")
     console.print(f'  store = machine_features.FeatureStore.open("{lake.resolve().as_uri()}")', soft_wrap=True)
+    console.print(
+        "In a notebook: `.venv/bin/pip install jupyterlab`, then `.venv/bin/jupyter lab`, and the line above."
+    )
+    if report is not None:
+        console.print(f"Look at the machines in a browser: {report}", soft_wrap=True)
 
 
 def _format(value: object) -> str:

