@@ -126,9 +126,7 @@ def show_files(console: Console, lake: Path, log: Path, report: Path | None) -> 
     console.print(f"  {log}  the function's log lines and metrics", soft_wrap=True)
     console.print("Read them in Python, or with `.venv/bin/python -m machine_features`:")
     console.print(f'  store = machine_features.FeatureStore.open("{lake.resolve().as_uri()}")', soft_wrap=True)
-    console.print(
-        "In a notebook: `.venv/bin/pip install jupyterlab`, then `.venv/bin/jupyter lab`, and the line above."
-    )
+    console.print("In a notebook: `.venv/bin/pip install jupyterlab`, `.venv/bin/jupyter lab`, and the line above.")
     if report is not None:
         console.print(f"Look at the machines in a browser: {report}", soft_wrap=True)
 

@@ -65,7 +65,7 @@ class FileScanner:
         keys
             The files' keys.
         schema
-            The columns; null where a file has none of that name.
+            The columns; null where a file does not have one.
         paths
             The name of one more column, with the path of each row's file; None for no such column.
 

