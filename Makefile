@@ -33,8 +33,8 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run build test faults e2e synth synth-cdktn diff deploy cost bench check format lock clean
-.PHONY: for-run for-build for-development for-synth for-deploy for-e2e for-bench for-format
+.PHONY: help setup run examples build test faults e2e synth synth-cdktn diff deploy cost bench check format lock clean
+.PHONY: for-run for-examples for-build for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ setup: for-development $(COMPILED)  ## Install what every command needs into .ve
 
 run: for-run $(LIBRARY)  ## Simulate a plant and compute its features; then look into local-lake/
 	@$(AS_IN_LAMBDA) $(BIN)/python -m local $(ARGS)
+
+examples: for-examples $(LIBRARY)  ## Simulate two weeks of machines that fail, and predict failures from their features
+	@$(AS_IN_LAMBDA) $(BIN)/python -m local --machines 24 --hours 336 --failures 24 --interval 120
+	@$(BIN)/python -m examples.predict_failures --lake file://$(CURDIR)/local-lake
 
 build: for-build  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
@@ -82,7 +86,7 @@ check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror handler/ingest/*.c handler/ingest/*.h
 	PYTHONPATH=constructs $(BIN)/lint-imports
-	$(BIN)/pydoclint --quiet handler machine_features layer_build local scripts constructs main.py
+	$(BIN)/pydoclint --quiet examples handler machine_features layer_build local scripts constructs main.py
 	$(BIN)/python scripts/prose.py
 	$(BIN)/codespell
 
@@ -99,6 +103,10 @@ clean:  ## Remove what the other commands made
 
 for-run: $(VENV)
 	$(INSTALL) packages local
+	$(if $(FOUND_COMPILER),,$(INSTALL) --optional compiler)
+
+for-examples: $(VENV)
+	$(INSTALL) packages local examples
 	$(if $(FOUND_COMPILER),,$(INSTALL) --optional compiler)
 
 for-build: $(VENV)

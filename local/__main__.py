@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,11 +55,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--features", type=Path, metavar="FILE", help="a features.toml (default: the packaged one)")
     parser.add_argument("--machines", type=int, default=8, help="simulated machines (default: 8)")
     parser.add_argument("--hours", type=int, default=30, help="simulated hours (default: 30)")
+    parser.add_argument(
+        "--failures", type=int, metavar="N", help="failures of any machines (default: one, of the last)"
+    )
+    parser.add_argument("--interval", type=int, default=10, metavar="S", help="seconds between readings (default: 10)")
     parser.add_argument("--seed", type=int, default=7, help="equal seeds simulate equal plants (default: 7)")
     parser.add_argument("--json", action="store_true", help="print the runs' answers as JSON, all else on stderr")
     options = parser.parse_args(arguments)
-    if options.machines < 1 or options.hours < 1:
-        parser.error("--machines and --hours must be 1 or more")
+    if min(options.machines, options.hours, options.interval) < 1:
+        parser.error("--machines, --hours and --interval must be 1 or more")
+    if options.failures is not None and options.failures < 0:
+        parser.error("--failures must be 0 or more")
     return options
 
 
@@ -67,7 +73,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     spec = FeatureSpec.load(options.features)
     as_of = None if options.as_of is None else _read_as_of(options.as_of)
     if options.lake is None:
-        lake, plant = _prepare_default_lake(), Plant(options.machines, options.hours, seed=options.seed)
+        lake, plant = _prepare_default_lake(), _describe_plant(options)
         answers, items = _play(_let_hours_arrive(plant, lake), _count_steps(plant), lake, options, console)
     else:
         lake = options.lake
@@ -93,6 +99,11 @@ def _write_report(lake: Path) -> Path | None:
         return None
     write_report(store, lake / REPORT)
     return lake / REPORT
+
+
+def _describe_plant(options: argparse.Namespace) -> Plant:
+    interval = timedelta(seconds=options.interval)
+    return Plant(options.machines, options.hours, interval, seed=options.seed, failures=options.failures)
 
 
 def _play(

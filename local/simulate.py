@@ -18,8 +18,14 @@ _OUTAGE: Final = (timedelta(hours=9, minutes=10), timedelta(hours=11, minutes=40
 """One gateway is offline from the first to the second; what it kept arrives at the third."""
 
 _REDELIVERED: Final = 0.004
-_WEAR_HOURS: Final = 10
+_WEAR: Final = timedelta(hours=10)
 _FAILURE_BEFORE_END: Final = timedelta(minutes=25)
+_CODES: Final = {"worn": "FALHA_VIBRACAO_ELEVADA", "sudden": "FALHA_ELETRICA"}
+_QUIET: Final = timedelta(hours=12)
+"""From a repair, or the start, until a machine may begin to wear again."""
+
+_BEYOND: Final = timedelta(hours=4)
+"""So that some machines are worn when the simulation stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Plant:
     Attributes
     ----------
     machines
-        How many pumps there are; the last one wears out and fails.
+        How many pumps there are.
     hours
         How long they run.
     interval
@@ -38,6 +44,10 @@ class Plant:
         A whole hour, UTC.
     seed
         Equal seeds give equal bytes.
+    failures
+        How many failures there are, at most as many as fit, spread over machines and time. Two thirds are announced by
+        wear of 8 to 20 hours, one third come without warning. Each machine is repaired within hours. Some wear is
+        found in time, and no failure follows. None: the last machine wears out and fails near the end, no other does.
     """
 
     machines: int = 8
@@ -45,11 +55,27 @@ class Plant:
     interval: timedelta = timedelta(seconds=10)
     start: datetime = datetime(2025, 10, 15, tzinfo=UTC)
     seed: int = 7
+    failures: int | None = None
 
     @property
     def end(self) -> datetime:
         """When the simulation stops."""
         return self.start + self.hours * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A machine's wear up to ``time``, its failure then, if it fails, and how long it stands still."""
+
+    time: datetime
+    code: str | None
+    wear: timedelta
+    repair: timedelta
+    worst: float = 1.0
+
+    def wear_at(self, time: datetime) -> float:
+        """Tell how worn the machine is: from 0 up to ``worst``."""
+        return self.worst * max(0.0, 1 - (self.time - time) / self.wear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +90,13 @@ def simulate_hours(plant: Plant) -> Iterator[tuple[datetime, dict[str, bytes]]]:
 
     Among the good lines are redelivered ones, readings that arrive hours late, a few that arrive more than a day late,
     and unknown fields. There are bad lines of every reason but ``too_long``, an object cut off in mid-gzip and one that
-    is no telemetry. The last machine's vibration climbs through the zones until it fails and falls silent.
+    is no telemetry. A worn machine's vibration climbs through the zones until it fails and falls silent.
     """
     chance = random.Random(plant.seed)
+    troubles = _plan_troubles(plant)
     messages: dict[datetime, list[_Message]] = {plant.start + h * HOUR: [] for h in range(plant.hours)}
     for number in range(plant.machines):
-        for message in _simulate_machine(plant, number, random.Random(f"{plant.seed}/{number}")):
+        for message in _simulate_machine(plant, number, troubles[number]):
             if message.arrival < plant.end:
                 messages[message.arrival.replace(minute=0, second=0, microsecond=0)].append(message)
     for index, (hour, first_time) in enumerate(messages.items()):
@@ -78,16 +105,53 @@ def simulate_hours(plant: Plant) -> Iterator[tuple[datetime, dict[str, bytes]]]:
         yield hour, _write_objects(hour, sorted(arrived, key=lambda message: message.arrival), index)
 
 
-def _simulate_machine(plant: Plant, number: int, chance: random.Random) -> Iterator[_Message]:
+def _plan_troubles(plant: Plant) -> list[list[_Trouble]]:
+    """Plan what befalls each machine, in the order of time."""
+    troubles: list[list[_Trouble]] = [[] for _ in range(plant.machines)]
+    if plant.failures is None:
+        troubles[-1].append(_Trouble(plant.end - _FAILURE_BEFORE_END, _CODES["worn"], _WEAR, plant.hours * HOUR))
+        return troubles
+    chance = random.Random(f"{plant.seed}/failures")
+    planned = 0
+    for _ in range(20 * plant.failures):
+        if planned == plant.failures:
+            break
+        wear = timedelta(hours=chance.uniform(8, 20))
+        kind = chance.choice(["worn", "worn", "sudden", "found in time"])
+        trouble = _Trouble(
+            plant.start + (wear + _QUIET) + chance.random() * (plant.hours * HOUR + _BEYOND - wear - _QUIET),
+            _CODES.get(kind),
+            wear,
+            timedelta(hours=chance.uniform(2, 6)),
+            {"worn": 1.0, "sudden": 0.0}.get(kind, chance.uniform(0.3, 0.8)),
+        )
+        own = troubles[chance.randrange(plant.machines)]
+        spaced = all(abs(each.time - trouble.time) > wear + each.wear + each.repair + _QUIET for each in own)
+        if spaced:
+            own.append(trouble)
+            planned += trouble.code is not None and trouble.time < plant.end
+    return [sorted(own, key=lambda each: each.time) for own in troubles]
+
+
+def _simulate_machine(plant: Plant, number: int, troubles: list[_Trouble]) -> Iterator[_Message]:
+    chance = random.Random(f"{plant.seed}/{number}")
     machine = f"PUMP-A{number + 1:02d}"
-    wears = number == plant.machines - 1
-    failure = plant.end - _FAILURE_BEFORE_END
     warmth, shake = chance.uniform(58, 74), chance.uniform(0.9, 2.1)
     drift = 0.0
     time = plant.start + timedelta(milliseconds=chance.randrange(10_000))
-    while time < (failure if wears else plant.end):
+    coming = iter(troubles)
+    trouble = next(coming, None)
+    while time < plant.end:
+        if trouble is not None and time >= trouble.time:
+            if trouble.code is not None:
+                arrival = trouble.time + timedelta(seconds=2)
+                event = {"codigo_evento": trouble.code}
+                yield _Message(arrival, "failure", _encode(machine, "failure", trouble.time, arrival, event))
+            time += trouble.repair
+            trouble = next(coming, None)
+            continue
         hours = (time - plant.start) / HOUR
-        wear = max(0.0, 1 - (failure - time) / HOUR / _WEAR_HOURS) if wears else 0.0
+        wear = 0.0 if trouble is None else trouble.wear_at(time)
         drift = 0.995 * drift + chance.gauss(0, 0.05)
         temperature = warmth + 4 * math.sin(hours / 24 * math.tau) + drift + 18 * wear**2 + chance.gauss(0, 0.15)
         vibration = abs(shake * math.exp(2.2 * wear) + 0.1 * drift + chance.gauss(0, 0.08))
@@ -100,10 +164,6 @@ def _simulate_machine(plant: Plant, number: int, chance: random.Random) -> Itera
             arrival = _deliver(plant, number, sent) + timedelta(milliseconds=chance.randint(40, 900))
             yield _Message(arrival, sensor, _encode(machine, sensor, sent, arrival, {field: value, **extra}))
         time += plant.interval
-    if wears:
-        arrival = failure + timedelta(seconds=2)
-        event = {"codigo_evento": "FALHA_VIBRACAO_ELEVADA"}
-        yield _Message(arrival, "failure", _encode(machine, "failure", failure, arrival, event))
 
 
 def _deliver(plant: Plant, number: int, sent: datetime) -> datetime:

@@ -41,6 +41,9 @@ def test_wheel_reads_a_lake_in_an_empty_environment(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "source")
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), "./source", folder=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
-    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[pandas]", folder=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[pandas,report]", folder=tmp_path)
     printed = run(python, "-c", READ, (tmp_path / "lake").as_uri(), folder=tmp_path).splitlines()
     assert printed == ["[3.0, 5.0, nan, nan] 4 1 90", "[]"]
+    command = str(tmp_path / "empty" / "bin" / "machine-features")
+    assert run(command, "report", "--lake", (tmp_path / "lake").as_uri(), folder=tmp_path) == "report.html\n"
+    assert "M2" in (tmp_path / "report.html").read_text()
