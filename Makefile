@@ -116,7 +116,7 @@ for-development: $(VENV)
 	$(INSTALL) $(DEVELOP)
 
 for-synth: $(VENV)
-	$(INSTALL) infrastructure
+	$(INSTALL) packages infrastructure
 
 for-deploy: $(VENV)
 	$(INSTALL) $(BUILD) infrastructure

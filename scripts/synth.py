@@ -21,10 +21,11 @@ STACK = Path("synth/stacks/processing/cdk.tf.json")
 MODULE = Path("modules/processing/main.tf.json")
 MODULE_README = Path("modules/processing/README.md")
 PICTURE = Path("docs/architecture.md")
+COLUMNS = Path("constructs/processing/feature_columns.json")
 _PICTURE_BEGIN = "<!-- drawn by make synth -->\n"
 _PICTURE_END = "<!-- end of what make synth drew -->\n"
 
-sys.path[:0] = [str(ROOT / "constructs")]
+sys.path[:0] = [str(ROOT), str(ROOT / "constructs")]
 
 Document = dict[str, Any]
 
@@ -107,6 +108,17 @@ def describe_module(module: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_columns() -> str:
+    """Write the training rows' columns, in Hive's types, by the packaged features.toml."""
+    from handler.definitions.schema import feature_schema  # noqa: PLC0415 - it imports Polars
+    from handler.definitions.spec import FeatureSpec  # noqa: PLC0415
+
+    types = {"Int64": "bigint", "Float64": "double", "String": "string"}
+    keys = {"machine_id": "string", "event_timestamp": "timestamp", "created_timestamp": "timestamp"}
+    features = {name: types[str(dtype)] for name, dtype in feature_schema(FeatureSpec.load()).items()}
+    return json.dumps(list((keys | features).items()), indent=0) + "\n"
+
+
 def make_files() -> dict[Path, str]:
     """Make every file, by its path below the project."""
     from processing.picture import draw_picture  # noqa: PLC0415
@@ -116,6 +128,7 @@ def make_files() -> dict[Path, str]:
     _, after = rest.split(_PICTURE_END)
     picture = f"```mermaid\n{draw_picture(module)}```\n"
     return {
+        COLUMNS: write_columns(),
         STACK: json.dumps(stack, indent=2, sort_keys=True) + "\n",
         MODULE: json.dumps(module, indent=2, sort_keys=True) + "\n",
         MODULE_README: describe_module(module),
@@ -137,6 +150,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make synth", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, print what differs")
     arguments = parser.parse_args()
+    if not arguments.check:  # the constructs read it
+        (ROOT / COLUMNS).write_text(write_columns())
     files = make_files()
     if arguments.check:
         differences = list(find_differences(files))

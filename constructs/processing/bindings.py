@@ -61,6 +61,14 @@ from cdktf_cdktf_provider_aws.dynamodb_table import (
     DynamodbTableServerSideEncryption,
     DynamodbTableTtl,
 )
+from cdktf_cdktf_provider_aws.glue_catalog_database import GlueCatalogDatabase
+from cdktf_cdktf_provider_aws.glue_catalog_table import (
+    GlueCatalogTable,
+    GlueCatalogTablePartitionKeys,
+    GlueCatalogTableStorageDescriptor,
+    GlueCatalogTableStorageDescriptorSerDeInfo,
+)
+from cdktf_cdktf_provider_aws.iam_policy import IamPolicy
 from cdktf_cdktf_provider_aws.iam_role import IamRole
 from cdktf_cdktf_provider_aws.iam_role_policy import IamRolePolicy
 from cdktf_cdktf_provider_aws.lambda_function import (
@@ -106,6 +114,12 @@ __all__ = [
     "DynamodbTableServerSideEncryption",
     "DynamodbTableTtl",
     "Fn",
+    "GlueCatalogDatabase",
+    "GlueCatalogTable",
+    "GlueCatalogTablePartitionKeys",
+    "GlueCatalogTableStorageDescriptor",
+    "GlueCatalogTableStorageDescriptorSerDeInfo",
+    "IamPolicy",
     "IamRole",
     "IamRolePolicy",
     "LambdaFunction",

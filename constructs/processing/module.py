@@ -4,6 +4,7 @@ from processing.artifact import Artifact
 from processing.bindings import Construct, TerraformOutput
 from processing.function import ProcessingFunction
 from processing.layer import PandasLayer
+from processing.readers import FeatureReaders
 from processing.schedule import ProcessingSchedule
 from processing.table import FeaturesTable
 from processing.variables import Variables
@@ -43,6 +44,7 @@ class ProcessingModule(Construct):
             undelivered=schedule.undelivered.name,
             failures=processing.failures.name,
         )
+        readers = FeatureReaders(self, variables, table_arn=table.arn)
         outputs = {
             "processing_lambda_arn": (function.arn, "The function."),
             "processing_lambda_function_name": (function.function_name, "The function's name, to invoke it by hand."),
@@ -50,6 +52,10 @@ class ProcessingModule(Construct):
             "realtime_features_table_arn": (table.arn, "The same, for a reader's policy."),
             "pandas_layer_arn": (layer.arn, "The layer's version, for other functions."),
             "processing_lambda_role_arn": (processing.role.arn, "The function's role, for a bucket's policy."),
+            "reader_policy_arn": (
+                f"${{one({readers.policy.fqn}[*].arn)}}",
+                "A policy to read features with; null unless create_reader_policy.",
+            ),
         }
         for name, (value, description) in outputs.items():
             TerraformOutput(self, name, value=value, description=description)

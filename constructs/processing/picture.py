@@ -23,7 +23,7 @@ def draw_picture(document: Document) -> str:
     ----------
     document
         A stack or module as Terraform reads it. The alarms are one box; a role's policies are its arrows, with the
-        actions they allow. Resources that need a key or a network of the user's own are not drawn.
+        actions they allow. Resources that a variable turns on are not drawn.
 
     Returns
     -------
@@ -34,9 +34,10 @@ def draw_picture(document: Document) -> str:
     nodes: dict[str, str] = {"bucket": '[("the data lake\'s bucket<br/>(yours)")]'}
     for type_, resources in document["resource"].items():
         for name, body in resources.items():
+            if "count" in body:
+                continue
             if type_ == _POLICY:
-                if "count" not in body:
-                    _add_permissions(edges, body, document)
+                _add_permissions(edges, body, document)
                 continue
             node = _node(type_, name)
             nodes[node] = f'["{_label(type_, name)}"]'

@@ -61,6 +61,35 @@ def make_role(
     return IamRole(scope, id_, name=name, assume_role_policy=trust.json, tags=variables.tags)
 
 
+def write_document(
+    scope: Construct,
+    id_: str,
+    statements: Sequence[DataAwsIamPolicyDocumentStatement],
+    *,
+    only_when: Mapping[str, DataAwsIamPolicyDocumentStatement] | None = None,
+) -> DataAwsIamPolicyDocument:
+    """Write statements into a document; some only where a Terraform expression holds.
+
+    The expression need not be known before the apply: what is counted is statements, not resources.
+    """
+    document = DataAwsIamPolicyDocument(scope, f"{id_}_document", statement=list(statements))
+    dynamic = [
+        {
+            "for_each": f"${{{condition} ? [true] : []}}",
+            "content": {
+                "sid": statement.sid,
+                "effect": statement.effect,
+                "actions": statement.actions,
+                "resources": statement.resources,
+            },
+        }
+        for condition, statement in (only_when or {}).items()
+    ]
+    if dynamic:
+        document.add_override("dynamic", [{"statement": each} for each in dynamic])
+    return document
+
+
 def attach(
     scope: Construct,
     id_: str,

@@ -25,6 +25,7 @@ class Variables(Construct):
         self._declare_contract()
         self._declare_operation()
         self._declare_security()
+        self._declare_reading()
 
     def _declare_contract(self) -> None:
         self.project_name = self._text(
@@ -171,6 +172,29 @@ class Variables(Construct):
         ).list_value
         self.security_group_ids = self._declare(
             "security_group_ids", "list(string)", "Security groups of the function, where it runs in subnets.", []
+        ).list_value
+
+    def _declare_reading(self) -> None:
+        self.create_reader_policy = self._declare(
+            "create_reader_policy",
+            "bool",
+            "Whether to make a policy that people and services read features with.",
+            default=False,
+        ).boolean_value
+        self.glue_database_name = self._text(
+            "glue_database_name",
+            "Glue database to make, with a table `training_rows` of projected partitions for Athena, Spark and others; "
+            "empty: none is.",
+            "",
+            check=_matches(
+                "glue_database_name", "([a-z0-9_]{1,255})?", "lower-case letters, digits and underscores, or empty"
+            ),
+        )
+        self.glue_columns = self._declare(
+            "glue_columns",
+            "list(object({ name = string, type = string }))",
+            "Columns of the Glue table, for a features.toml of one's own; empty: those of the packaged one.",
+            [],
         ).list_value
 
     def _declare(

@@ -1,11 +1,12 @@
 """An emulated AWS in a process of its own, with access control: ``python -m tests.infrastructure.moto_cloud``.
 
-moto checks actions and resources of policies, with two gaps that are filled here. It takes ``StringLike`` conditions
+moto checks actions and resources of policies, with gaps that are filled here. It takes ``StringLike`` conditions
 for fulfilled; IAM's documentation says that a key which the request does not carry fulfils none. And it takes every
-DynamoDB call to be about ``*``, not about its table.
+call of DynamoDB and Glue to be about ``*``, not about its table.
 """
 
 import fnmatch
+import json
 import signal
 import subprocess
 import sys
@@ -80,20 +81,28 @@ def _check_conditions(statement: Any, incoming_condition_values: object) -> bool
 
 
 def _determine_table(response: Any) -> str:
-    table = response.body.get("TableName")
+    table = response.body.get("TableName") or next(iter(response.body.get("RequestItems", {})), None)
     return f"arn:aws:dynamodb:{response.region}:{response.current_account}:table/{table}" if table else "*"
+
+
+def _determine_glue_table(response: Any) -> str:
+    body = json.loads(response.body or "{}")
+    database, table = body.get("DatabaseName"), body.get("Name")
+    return f"arn:aws:glue:{response.region}:{response.current_account}:table/{database}/{table}" if database else "*"
 
 
 if __name__ == "__main__":
     import logging
 
     from moto.dynamodb.responses import DynamoHandler
+    from moto.glue.responses import GlueResponse
     from moto.iam import access_control
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     access_control.IAMPolicyStatement._check_conditions = _check_conditions  # type: ignore[method-assign,assignment]
     DynamoHandler._determine_resource = _determine_table  # type: ignore[attr-defined]
+    GlueResponse._determine_resource = _determine_glue_table  # type: ignore[attr-defined]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
