@@ -33,7 +33,7 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run examples build test faults e2e synth synth-cdktn diff deploy cost bench check format lock clean
+.PHONY: help setup run examples build test faults e2e compat synth synth-cdktn diff deploy catalogue cost bench check format lock clean
 .PHONY: for-run for-examples for-build for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
@@ -60,6 +60,9 @@ faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happe
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)
 
+compat: for-development $(COMPILED) .tools/compat/.ready  ## Read the files with Spark, pandas, Feast, Delta and Iceberg (1.5 GB to install)
+	$(BIN)/python -m pytest tests/compat $(ARGS)
+
 synth: for-synth  ## Write the deployment's Terraform JSON into synth/ and modules/, for review (ARGS=--check)
 	@$(BIN)/python scripts/synth.py $(ARGS)
 
@@ -73,6 +76,9 @@ diff: for-deploy $(NODE_MODULES)  ## Show what a deployment would change (needs 
 deploy: for-deploy $(NODE_MODULES)  ## Deploy with the cdktf command line (needs Node and Terraform)
 	@$(BUILD_FOR_TERRAFORM)
 	@npx --no-install cdktf deploy processing $(ARGS)
+
+catalogue: for-run  ## Write the table of statistics in docs/features.md
+	@$(BIN)/python scripts/catalogue.py
 
 cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 	@$(BIN)/python scripts/cost.py

@@ -14,7 +14,7 @@ import polars as pl
 from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import failures_key, parse_processed_key, training_key
 from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, feature_schema
-from handler.definitions.spec import FeatureSpec
+from handler.definitions.spec import PRESENCE, FeatureSpec
 from handler.definitions.timestamps import HOUR, MICROSECOND
 from handler.lake.lake import Lake
 from machine_features.catalogue import list_features, write_catalogue
@@ -373,7 +373,7 @@ class FeatureStore:
             A whole hour.
         online
             The features that were online at that hour: ``machine_id`` and features. By default the items of the table
-            that speak of it now.
+            that speak of it now, of all machines that have a training row within a day of it.
 
         Returns
         -------
@@ -389,7 +389,10 @@ class FeatureStore:
         training = self.training(hour - MICROSECOND, hour).drop("created_timestamp").collect()
         known = self.training(hour - MICROSECOND, hour, knowledge="as_of").collect()
         if online is None:
-            machines = pl.concat([training.get_column("machine_id"), known.get_column("machine_id")]).unique()
+            around = (
+                self.training(hour - PRESENCE, hour + PRESENCE, features=[]).select("machine_id").unique().collect()
+            )
+            machines = pl.concat([around.to_series(), known.get_column("machine_id")]).unique()
             found = self.online(machines, now=hour)
             online = found.filter(pl.col("event_timestamp") == hour)
         specs = list(self._files.find(hour - MICROSECOND, hour).values())

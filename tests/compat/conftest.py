@@ -1,0 +1,3 @@
+"""The readers run in an environment of their own."""
+
+collect_ignore = ["readers"]
