@@ -177,9 +177,11 @@ class FeatureStore:
             return select_rows(rows, list(feature_schema(spec)), features, machines)
         if knowledge != "latest":
             raise ValueError(f"knowledge is {knowledge!r}; it is 'latest' or 'as_of'")
-        found = self._files.find(first, last)
-        schema = unite_schemas(list(found.values()) or [self.spec])
-        rows = self.scanner.scan([training_key(hour) for hour in found], {**KEYS, **schema})
+        hours = [hour for hour in self.hours() if first < hour <= last]
+        schema = feature_schema(self.spec)
+        if features is None or not set(features) <= set(schema):  # only then do older specs matter
+            schema = unite_schemas(list(self._files.find(first, last).values()) or [self.spec])
+        rows = self.scanner.scan([training_key(hour) for hour in hours], {**KEYS, **schema})
         return select_rows(rows, list(schema), features, machines)
 
     def failures(self, start: Instant, end: Instant) -> pl.DataFrame:

@@ -36,6 +36,7 @@ class TrainingFiles:
     lake: Lake
     _known: dict[tuple[str, str], FeatureSpec] = field(init=False, default_factory=dict)
     _parsed: dict[str, FeatureSpec] = field(init=False, default_factory=dict)
+    _first_listed: dict[datetime, str] = field(init=False, default_factory=dict)
 
     def find(self, start: datetime, end: datetime) -> dict[datetime, FeatureSpec]:
         """Find the files of the hours in ``(start, end]``.
@@ -60,8 +61,8 @@ class TrainingFiles:
         return self._read({hour: version for hour, version in self._list().items() if start < hour <= end})
 
     def find_newest(self) -> FeatureSpec | None:
-        """Find the features that the newest file was made by; None where there is no file."""
-        versions = self._list()
+        """Find the features of the file that was the newest when files were first listed; None where there was none."""
+        versions = self._first_listed or self._list()
         newest = max(versions, default=None)
         return None if newest is None else self._read({newest: versions[newest]})[newest]
 
@@ -71,11 +72,14 @@ class TrainingFiles:
 
     def _list(self) -> dict[datetime, str]:
         """List the version of each hour's file."""
-        return {
+        versions = {
             hour: version
             for key, version in self.lake.list_versions("processed/training").items()
             if (hour := parse_processed_key(key)) is not None and key == training_key(hour)
         }
+        if not self._first_listed:
+            self._first_listed.update(versions)
+        return versions
 
     def _read(self, versions: Mapping[datetime, str]) -> dict[datetime, FeatureSpec]:
         new = sorted(hour for hour, version in versions.items() if (training_key(hour), version) not in self._known)
