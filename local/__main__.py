@@ -62,8 +62,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7, help="equal seeds simulate equal plants (default: 7)")
     parser.add_argument("--json", action="store_true", help="print the runs' answers as JSON, all else on stderr")
     options = parser.parse_args(arguments)
-    if min(options.machines, options.hours, options.interval) < 1:
-        parser.error("--machines, --hours and --interval must be 1 or more")
+    if options.machines < 1 or options.hours < 1:
+        parser.error("--machines and --hours must be 1 or more")
+    if options.interval < 1:
+        parser.error("--interval must be 1 or more")
     if options.failures is not None and options.failures < 0:
         parser.error("--failures must be 0 or more")
     return options

@@ -61,7 +61,7 @@ class TrainingFiles:
         return self._read({hour: version for hour, version in self._list().items() if start < hour <= end})
 
     def find_newest(self) -> FeatureSpec | None:
-        """Find the features of the file that was the newest when files were first listed; None where there was none."""
+        """Find the features of the file that was the newest when files were first listed; None without any file."""
         versions = self._first_listed or self._list()
         newest = max(versions, default=None)
         return None if newest is None else self._read({newest: versions[newest]})[newest]

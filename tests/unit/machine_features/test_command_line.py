@@ -1,11 +1,13 @@
 """The command line: rows as a table, as JSON lines or as a file; wrong input is one line and status 2."""
 
 import json
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from machine_features import __main__ as command_line
 from machine_features.__main__ import main
 from tests.harness import Aws
 from tests.unit.machine_features.conftest import Plant
@@ -79,3 +81,14 @@ def test_wrong_input_is_one_line(
 def test_lake_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["features", "--lake", "file:///nowhere"]) == 2
     assert "there is no folder /nowhere" in capsys.readouterr().err
+
+
+def test_long_commands_say_how_long_they_have_been_at_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "_NOTE_EVERY", 0.01)
+    with command_line._tell_of_time("parity"):
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert set(lines) == {"machine-features: parity, 0 s"}
