@@ -28,6 +28,8 @@ RUNTIME := .tools/runtime/.ready
 FUZZER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/atheris/.ready)
 BROWSER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/browser/.ready)
 TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready $(FUZZER)
+# As main.py names it. Provider locks name registries, and fail behind a mirror; the provider's version is in the stack.
+STACK = $(if $(TF_VAR_project_name),$(TF_VAR_project_name)-processing,processing)
 NODE_MODULES := node_modules/.ready
 BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64)
 
@@ -71,11 +73,11 @@ synth-cdktn: .tools/cdktn/.ready  ## Synthesize with CDK Terrain, cdktf's succes
 
 diff: for-deploy $(NODE_MODULES)  ## Show what a deployment would change (needs Node and Terraform)
 	@$(BUILD_FOR_TERRAFORM)
-	@npx --no-install cdktf diff processing $(ARGS)
+	@npx --no-install cdktf diff $(STACK) --skip-provider-lock $(ARGS)
 
 deploy: for-deploy $(NODE_MODULES)  ## Deploy with the cdktf command line (needs Node and Terraform)
 	@$(BUILD_FOR_TERRAFORM)
-	@npx --no-install cdktf deploy processing $(ARGS)
+	@npx --no-install cdktf deploy $(STACK) --skip-provider-lock $(ARGS)
 
 catalogue: for-run  ## Write the table of statistics in docs/features.md
 	@$(BIN)/python scripts/catalogue.py

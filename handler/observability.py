@@ -47,6 +47,7 @@ def emit_metrics(answer: Mapping[str, Any], function_name: str) -> None:
         "Duplicates": lines["duplicates"],
         "Late": lines["late"],
         "TooLate": lines["too_late"],
+        "Clocks": len(answer["clocks"]),
         "Machines": answer["machines"],
         "ObjectsRead": answer["objects"]["read"],
         "ObjectsSkipped": answer["objects"]["skipped"],

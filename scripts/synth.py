@@ -46,7 +46,8 @@ def synthesize_stack(context: Mapping[str, Any] | None = None) -> Document:
     with tempfile.TemporaryDirectory() as folder:
         if context is None:
             context = json.loads((ROOT / "cdktf.json").read_text())["context"]
-        environment = {**os.environ, "CDKTF_OUTDIR": folder, "CDKTF_CONTEXT_JSON": json.dumps(context)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TF_VAR_")}
+        environment = {**inherited, "CDKTF_OUTDIR": folder, "CDKTF_CONTEXT_JSON": json.dumps(context)}
         command = [sys.executable, str(ROOT / "main.py")]
         subprocess.run(command, env=environment, cwd=folder, check=True)  # noqa: S603 - our own program
         return read_document(Path(folder) / "stacks" / "processing" / "cdk.tf.json")
@@ -54,31 +55,17 @@ def synthesize_stack(context: Mapping[str, Any] | None = None) -> Document:
 
 def synthesize_module() -> Document:
     """Make the module for users of HCL: no provider, no backend, no notes of cdktf's."""
-    from processing.bindings import App  # noqa: PLC0415 - loading the bindings takes seconds
-    from processing.module import ProcessingModule  # noqa: PLC0415
-    from processing.stack import PlainStack  # noqa: PLC0415
+    from processing.module import write_module  # noqa: PLC0415 - loading the bindings takes seconds
 
     with tempfile.TemporaryDirectory() as folder:
-        app = App(outdir=folder, skip_validation=True)  # it would ask for a provider
-        ProcessingModule(PlainStack(app, "processing"))
-        app.synth()
-        document = read_document(Path(folder) / "stacks" / "processing" / "cdk.tf.json")
-    del document["terraform"]["backend"]
-    module: Document = strip_notes(document)
-    return module
+        write_module(Path(folder))
+        return read_document(Path(folder) / "main.tf.json")
 
 
 def read_document(path: Path) -> Document:
     """Read one JSON object."""
     document: Document = json.loads(path.read_text())
     return document
-
-
-def strip_notes(value: Any) -> Any:
-    """Take out the ``//`` members, which Terraform ignores."""
-    if isinstance(value, dict):
-        return {name: strip_notes(member) for name, member in value.items() if name != "//"}
-    return [strip_notes(member) for member in value] if isinstance(value, list) else value
 
 
 def describe_module(module: Document) -> str:

@@ -28,7 +28,7 @@ def synthesize(folder: Path) -> dict[str, Any]:
     pattern = "|".join(rf"\b{name}\b" for name in NAMES)
     bindings.write_text(re.sub(pattern, lambda match: NAMES[match[0]], bindings.read_text()))
     context = json.dumps(json.loads((ROOT / "cdktf.json").read_text())["context"])
-    environment = {**os.environ}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_VAR_")}
     for prefix in ("CDKTF", "CDKTN"):
         environment |= {f"{prefix}_OUTDIR": str(folder / "out"), f"{prefix}_CONTEXT_JSON": context}
     subprocess.run([sys.executable, "main.py"], cwd=folder, env=environment, check=True)

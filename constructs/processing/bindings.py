@@ -34,6 +34,7 @@ from cdktf import (
     Precondition,
     S3Backend,
     TerraformElement,
+    TerraformHclModule,
     TerraformLocal,
     TerraformOutput,
     TerraformResourceLifecycle,
@@ -44,7 +45,11 @@ from cdktf import (
 )
 from cdktf_cdktf_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 from cdktf_cdktf_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
-from cdktf_cdktf_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
+from cdktf_cdktf_provider_aws.cloudwatch_metric_alarm import (
+    CloudwatchMetricAlarm,
+    CloudwatchMetricAlarmMetricQuery,
+    CloudwatchMetricAlarmMetricQueryMetric,
+)
 from cdktf_cdktf_provider_aws.data_aws_caller_identity import DataAwsCallerIdentity
 from cdktf_cdktf_provider_aws.data_aws_iam_policy_document import (
     DataAwsIamPolicyDocument,
@@ -54,6 +59,7 @@ from cdktf_cdktf_provider_aws.data_aws_iam_policy_document import (
 )
 from cdktf_cdktf_provider_aws.data_aws_partition import DataAwsPartition
 from cdktf_cdktf_provider_aws.data_aws_region import DataAwsRegion
+from cdktf_cdktf_provider_aws.data_aws_s3_bucket import DataAwsS3Bucket
 from cdktf_cdktf_provider_aws.dynamodb_table import (
     DynamodbTable,
     DynamodbTableAttribute,
@@ -74,6 +80,8 @@ from cdktf_cdktf_provider_aws.iam_role_policy import IamRolePolicy
 from cdktf_cdktf_provider_aws.lambda_function import (
     LambdaFunction,
     LambdaFunctionEnvironment,
+    LambdaFunctionEphemeralStorage,
+    LambdaFunctionTracingConfig,
     LambdaFunctionVpcConfig,
 )
 from cdktf_cdktf_provider_aws.lambda_function_event_invoke_config import (
@@ -83,7 +91,11 @@ from cdktf_cdktf_provider_aws.lambda_function_event_invoke_config import (
 )
 from cdktf_cdktf_provider_aws.lambda_layer_version import LambdaLayerVersion
 from cdktf_cdktf_provider_aws.provider import AwsProvider
-from cdktf_cdktf_provider_aws.s3_object import S3Object
+from cdktf_cdktf_provider_aws.s3_object import (
+    S3Object,
+    S3ObjectOverrideProvider,
+    S3ObjectOverrideProviderDefaultTags,
+)
 from cdktf_cdktf_provider_aws.scheduler_schedule import (
     SchedulerSchedule,
     SchedulerScheduleFlexibleTimeWindow,
@@ -100,6 +112,8 @@ __all__ = [
     "CloudwatchDashboard",
     "CloudwatchLogGroup",
     "CloudwatchMetricAlarm",
+    "CloudwatchMetricAlarmMetricQuery",
+    "CloudwatchMetricAlarmMetricQueryMetric",
     "Construct",
     "DataAwsCallerIdentity",
     "DataAwsIamPolicyDocument",
@@ -108,6 +122,7 @@ __all__ = [
     "DataAwsIamPolicyDocumentStatementPrincipals",
     "DataAwsPartition",
     "DataAwsRegion",
+    "DataAwsS3Bucket",
     "DynamodbTable",
     "DynamodbTableAttribute",
     "DynamodbTablePointInTimeRecovery",
@@ -124,9 +139,11 @@ __all__ = [
     "IamRolePolicy",
     "LambdaFunction",
     "LambdaFunctionEnvironment",
+    "LambdaFunctionEphemeralStorage",
     "LambdaFunctionEventInvokeConfig",
     "LambdaFunctionEventInvokeConfigDestinationConfig",
     "LambdaFunctionEventInvokeConfigDestinationConfigOnFailure",
+    "LambdaFunctionTracingConfig",
     "LambdaFunctionVpcConfig",
     "LambdaLayerVersion",
     "LocalBackend",
@@ -134,6 +151,8 @@ __all__ = [
     "Precondition",
     "S3Backend",
     "S3Object",
+    "S3ObjectOverrideProvider",
+    "S3ObjectOverrideProviderDefaultTags",
     "SchedulerSchedule",
     "SchedulerScheduleFlexibleTimeWindow",
     "SchedulerScheduleTarget",
@@ -141,6 +160,7 @@ __all__ = [
     "SchedulerScheduleTargetRetryPolicy",
     "SqsQueue",
     "TerraformElement",
+    "TerraformHclModule",
     "TerraformLocal",
     "TerraformOutput",
     "TerraformResourceLifecycle",

@@ -1,5 +1,6 @@
 """The function, with its log group, its role, and the queue of what it failed at."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from processing.allocator import ALLOCATOR
@@ -7,21 +8,32 @@ from processing.artifact import Artifact
 from processing.bindings import (
     CloudwatchLogGroup,
     Construct,
+    DataAwsS3Bucket,
     LambdaFunction,
     LambdaFunctionEnvironment,
+    LambdaFunctionEphemeralStorage,
     LambdaFunctionEventInvokeConfig,
     LambdaFunctionEventInvokeConfigDestinationConfig,
     LambdaFunctionEventInvokeConfigDestinationConfigOnFailure,
+    LambdaFunctionTracingConfig,
     LambdaFunctionVpcConfig,
     Precondition,
+    S3Object,
+    TerraformLocal,
     TerraformResourceLifecycle,
+    Token,
 )
+from processing.layer import NO_DEFAULT_TAGS, OBJECT_TAGS
+from processing.place import Place
 from processing.queue import DeadLetterQueue
 from processing.role import ProcessingRole
-from processing.variables import Variables, or_null
+from processing.variables import Variables, or_null, when
 
 _RETRIES: Final = 2
 _LONGEST_WAIT_SECONDS: Final = 6 * 3600
+_FEATURES_KEY: Final = (
+    'artifacts/${var.project_name}/features-${try(filesha256(var.features_file_path), "missing")}.toml'
+)
 
 
 class ProcessingFunction(Construct):
@@ -37,6 +49,8 @@ class ProcessingFunction(Construct):
         The module's variables.
     artifact
         The function's zip.
+    place
+        Where the deployment is.
     layer_arn
         ARN of the layer's version.
     table_name
@@ -52,6 +66,8 @@ class ProcessingFunction(Construct):
         Its ``aws_iam_role``.
     failures
         The ``aws_sqs_queue`` of events it failed at.
+    logs
+        Its ``aws_cloudwatch_log_group``.
     """
 
     def __init__(
@@ -59,6 +75,7 @@ class ProcessingFunction(Construct):
         scope: Construct,
         variables: Variables,
         artifact: Artifact,
+        place: Place,
         *,
         layer_arn: str,
         table_name: str,
@@ -74,9 +91,16 @@ class ProcessingFunction(Construct):
             kms_key_id=or_null("kms_key_arn"),
             tags=variables.tags,
         )
+        features = self._upload_features(variables)
+        lake = DataAwsS3Bucket(self, "lake", bucket=variables.s3_bucket_name)
+        lake_is_here = Precondition(
+            condition=f"${{{lake.fqn}.region == {place.region_name}}}",
+            error_message="s3_bucket_name: the bucket ${var.s3_bucket_name} lies in another region than the function. "
+            "Deploy to the bucket's region, or name a bucket of this one.",
+        )
         self.failures = DeadLetterQueue(self, "failed_events", "processing-failed-events", variables).queue
         role = ProcessingRole(
-            self, variables, table_arn=table_arn, log_group_arn=logs.arn, failures_arn=self.failures.arn
+            self, variables, place, table_arn=table_arn, log_group_arn=logs.arn, failures_arn=self.failures.arn
         )
         self.role = role.role
         self.function = LambdaFunction(
@@ -85,7 +109,7 @@ class ProcessingFunction(Construct):
             function_name=name,
             description="Computes features of machines from raw telemetry",
             role=self.role.arn,
-            runtime="python3.11",
+            runtime=variables.runtime,
             handler="handler.app.lambda_handler",
             architectures=[variables.architecture],
             filename=artifact.path,
@@ -94,25 +118,20 @@ class ProcessingFunction(Construct):
             timeout=variables.lambda_timeout,
             memory_size=variables.lambda_memory_size,
             reserved_concurrent_executions=variables.reserved_concurrency,
-            environment=LambdaFunctionEnvironment(
-                variables={
-                    "DATA_LAKE_BUCKET": variables.s3_bucket_name,
-                    "DYNAMODB_TABLE_NAME": table_name,
-                    "TIME_WINDOW": "${var.time_window_hours}",
-                    "ALLOWED_LATENESS": "${var.allowed_lateness_hours}",
-                    "LOG_LEVEL": variables.log_level,
-                    **ALLOCATOR,
-                }
-            ),
+            environment=LambdaFunctionEnvironment(variables=self._write_environment(variables, table_name)),
+            ephemeral_storage=LambdaFunctionEphemeralStorage(size=variables.ephemeral_storage_size),
+            tracing_config=LambdaFunctionTracingConfig(mode=variables.tracing_mode),
             kms_key_arn=or_null("kms_key_arn"),
             vpc_config=LambdaFunctionVpcConfig(
                 subnet_ids=variables.subnet_ids, security_group_ids=variables.security_group_ids
             ),
             tags=variables.tags,
-            depends_on=[logs, *role.policies],
+            depends_on=[logs, role.policy, features],
             lifecycle=TerraformResourceLifecycle(
                 precondition=[
                     artifact.exists,
+                    artifact.is_whole,
+                    lake_is_here,
                     Precondition(
                         condition="${(length(var.subnet_ids) == 0) == (length(var.security_group_ids) == 0)}",
                         error_message="subnet_ids and security_group_ids must be given together, or neither.",
@@ -120,6 +139,7 @@ class ProcessingFunction(Construct):
                 ]
             ),
         )
+        self.logs = logs
         LambdaFunctionEventInvokeConfig(
             self,
             "processing_lambda_retries",
@@ -130,3 +150,48 @@ class ProcessingFunction(Construct):
                 on_failure=LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(destination=self.failures.arn)
             ),
         )
+
+    def _upload_features(self, variables: Variables) -> S3Object:
+        """Upload a features.toml of the user's own, if there is one, under a key that holds its content's hash."""
+        features = S3Object(
+            self,
+            "features_file",
+            bucket=variables.s3_bucket_name,
+            key=_FEATURES_KEY,
+            source="${var.features_file_path}",
+            content_type="application/toml",
+            kms_key_id=or_null("kms_key_arn"),
+            lifecycle=TerraformResourceLifecycle(
+                create_before_destroy=True,
+                precondition=[
+                    Precondition(
+                        condition="${fileexists(var.features_file_path)}",
+                        error_message="features_file_path: there is no file ${var.features_file_path}.",
+                    )
+                ],
+            ),
+            tags=OBJECT_TAGS,
+            override_provider=NO_DEFAULT_TAGS,
+        )
+        features.count = when('var.features_file_path != ""')
+        return features
+
+    def _write_environment(self, variables: Variables, table_name: str) -> Mapping[str, str]:
+        """Write the function's environment: the user's variables, and over them its own, as far as they are given."""
+        own = {
+            "DATA_LAKE_BUCKET": variables.s3_bucket_name,
+            "DYNAMODB_TABLE_NAME": table_name,
+            "TIME_WINDOW": "${var.time_window_hours}",
+            "ALLOWED_LATENESS": "${var.allowed_lateness_hours}",
+            "FUTURE_TOLERANCE": "${var.future_tolerance_minutes}",
+            "LOG_LEVEL": variables.log_level,
+            **ALLOCATOR,
+        }
+        optional = {
+            "RAW_RETENTION_HOURS": "var.raw_retention_hours > 0 ? tostring(var.raw_retention_hours) : null",
+            "FEATURES_FILE": f'var.features_file_path != "" ? "s3://${{var.s3_bucket_name}}/{_FEATURES_KEY}" : null',
+        }
+        TerraformLocal(self, "own_environment", own)
+        TerraformLocal(self, "optional_environment", {name: f"${{{value}}}" for name, value in optional.items()})
+        given = "{ for name, value in local.optional_environment : name => value if value != null }"
+        return Token.as_string_map(f"${{merge(var.environment_variables, local.own_environment, {given})}}")

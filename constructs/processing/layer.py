@@ -1,14 +1,24 @@
 """The layer: Polars, pandas and what the function imports besides, from the lake's own bucket."""
 
+from typing import Final
+
 from processing.artifact import Artifact
 from processing.bindings import (
     Construct,
     LambdaLayerVersion,
     Precondition,
     S3Object,
+    S3ObjectOverrideProvider,
+    S3ObjectOverrideProviderDefaultTags,
     TerraformResourceLifecycle,
+    Token,
 )
 from processing.variables import Variables, or_null
+
+NO_DEFAULT_TAGS: Final = S3ObjectOverrideProvider(default_tags=S3ObjectOverrideProviderDefaultTags(tags={}))
+"""An object takes ten tags, and a provider may have more by default."""
+
+OBJECT_TAGS: Final = Token.as_string_map("${length(var.tags) <= 10 ? var.tags : {}}")
 
 
 class PandasLayer(Construct):
@@ -34,12 +44,18 @@ class PandasLayer(Construct):
 
     def __init__(self, scope: Construct, variables: Variables, artifact: Artifact) -> None:
         super().__init__(scope, "layer")
+        manifest = f'jsondecode(file("${{dirname({artifact.path[2:-1]})}}/manifest.json")).target'
         fits = Precondition(
-            condition=f'${{try(jsondecode(file("${{dirname({artifact.path[2:-1]})}}/manifest.json")).target.arch, '
-            "var.architecture) == var.architecture}",
+            condition=f"${{try({manifest}.arch, var.architecture) == var.architecture}}",
             error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
             "${var.architecture}. Run `make build ARGS='--arch ${var.architecture}'`, or change the variable "
             "architecture.",
+        )
+        runs = Precondition(
+            condition=f'${{"python${{try({manifest}.python, trimprefix(var.lambda_runtime, "python"))}}" == '
+            "var.lambda_runtime}",
+            error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
+            "${var.lambda_runtime}. Run `make build ARGS='--python ...'`, or change the variable lambda_runtime.",
         )
         upload = S3Object(
             self,
@@ -49,7 +65,11 @@ class PandasLayer(Construct):
             source=artifact.path,
             content_type="application/zip",
             kms_key_id=or_null("kms_key_arn"),
-            lifecycle=TerraformResourceLifecycle(create_before_destroy=True, precondition=[artifact.exists, fits]),
+            lifecycle=TerraformResourceLifecycle(
+                create_before_destroy=True, precondition=[artifact.exists, artifact.is_whole, fits, runs]
+            ),
+            tags=OBJECT_TAGS,
+            override_provider=NO_DEFAULT_TAGS,
         )
         self.version = LambdaLayerVersion(
             self,
@@ -59,7 +79,8 @@ class PandasLayer(Construct):
             s3_bucket=upload.bucket,
             s3_key=upload.key,
             source_code_hash=artifact.base64sha256,
-            compatible_runtimes=["python3.11"],
+            compatible_runtimes=[variables.runtime],
+            skip_destroy=variables.keep_layer_versions,
             compatible_architectures=[variables.architecture],
             lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )

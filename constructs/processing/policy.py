@@ -11,7 +11,7 @@ from processing.bindings import (
     IamRole,
     IamRolePolicy,
 )
-from processing.variables import Variables, when
+from processing.variables import Variables, or_null
 
 
 def allow(
@@ -58,7 +58,14 @@ def make_role(
             )
         ],
     )
-    return IamRole(scope, id_, name=name, assume_role_policy=trust.json, tags=variables.tags)
+    return IamRole(
+        scope,
+        id_,
+        name=name,
+        assume_role_policy=trust.json,
+        permissions_boundary=or_null("permissions_boundary_arn"),
+        tags=variables.tags,
+    )
 
 
 def write_document(
@@ -96,11 +103,8 @@ def attach(
     role: IamRole,
     statements: Sequence[DataAwsIamPolicyDocumentStatement],
     *,
-    only_when: str | None = None,
+    only_when: Mapping[str, DataAwsIamPolicyDocumentStatement] | None = None,
 ) -> IamRolePolicy:
-    """Write statements into a role, as a policy of its own; only where a Terraform expression holds."""
-    document = DataAwsIamPolicyDocument(scope, f"{id_}_document", statement=list(statements))
-    policy = IamRolePolicy(scope, f"{id_}_policy", name=id_.replace("_", "-"), role=role.name, policy=document.json)
-    if only_when is not None:
-        policy.count = when(only_when)
-    return policy
+    """Write statements into a role, as a policy of its own; some only where a Terraform expression holds."""
+    document = write_document(scope, id_, statements, only_when=only_when)
+    return IamRolePolicy(scope, f"{id_}_policy", name=id_.replace("_", "-"), role=role.name, policy=document.json)

@@ -6,9 +6,6 @@ from typing import Final
 
 from processing.bindings import (
     Construct,
-    DataAwsCallerIdentity,
-    DataAwsPartition,
-    DataAwsRegion,
     GlueCatalogDatabase,
     GlueCatalogTable,
     GlueCatalogTablePartitionKeys,
@@ -17,6 +14,7 @@ from processing.bindings import (
     IamPolicy,
     TerraformLocal,
 )
+from processing.place import Place
 from processing.policy import allow, write_document
 from processing.variables import Variables, when
 
@@ -39,6 +37,8 @@ class FeatureReaders(Construct):
         The construct that it is added to.
     variables
         The module's variables.
+    place
+        Where the deployment is.
     table_arn
         ARN of the table of the newest features.
 
@@ -48,11 +48,11 @@ class FeatureReaders(Construct):
         The ``aws_iam_policy``.
     """
 
-    def __init__(self, scope: Construct, variables: Variables, *, table_arn: str) -> None:
+    def __init__(self, scope: Construct, variables: Variables, place: Place, *, table_arn: str) -> None:
         super().__init__(scope, "readers")
         self._variables = variables
         self._make_table()
-        self.policy = self._make_policy(table_arn)
+        self.policy = self._make_policy(place, table_arn)
 
     def _make_table(self) -> None:
         variables = self._variables
@@ -109,12 +109,10 @@ class FeatureReaders(Construct):
         for resource in (database, table):
             resource.count = when('var.glue_database_name != ""')
 
-    def _make_policy(self, table_arn: str) -> IamPolicy:
+    def _make_policy(self, place: Place, table_arn: str) -> IamPolicy:
         variables = self._variables
-        partition = DataAwsPartition(self, "readers_partition").partition
-        region, account = DataAwsRegion(self, "readers_region").name, DataAwsCallerIdentity(self, "readers").account_id
-        bucket = f"arn:{partition}:s3:::{variables.s3_bucket_name}"
-        glue = f"arn:{partition}:glue:{region}:{account}"
+        bucket = f"arn:{place.partition}:s3:::{variables.s3_bucket_name}"
+        glue = f"arn:{place.partition}:glue:{place.region}:{place.account}"
         catalogue = ["catalog", "database/${var.glue_database_name}", "table/${var.glue_database_name}/training_rows"]
         document = write_document(
             self,

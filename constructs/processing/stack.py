@@ -5,8 +5,9 @@ from typing import Final
 
 from processing.artifact import PROJECT_ROOT
 from processing.bindings import AwsProvider, Construct, LocalBackend, Node, S3Backend, TerraformElement, TerraformStack
-from processing.module import ProcessingModule
+from processing.resources import ProcessingResources
 
+STACK: Final = "processing"
 AWS_PROVIDER: Final = {"source": "hashicorp/aws", "version": ">= 5.100.0, < 7.0.0"}
 
 
@@ -30,6 +31,26 @@ class PlainStack(TerraformStack):
         return name
 
 
+def name_stack(environment: Mapping[str, str]) -> str:
+    """Name the stack, and with it its folder and its state, by the deployment.
+
+    Two deployments from one checkout then have nothing in common. With one name, Terraform would take the second for a
+    change of the first, and replace all of it.
+
+    Parameters
+    ----------
+    environment
+        Usually ``os.environ``: ``TF_VAR_project_name`` is what Terraform will be given as ``project_name``.
+
+    Returns
+    -------
+    str
+        ``{project_name}-processing``; without a name, ``processing``.
+    """
+    project = environment.get("TF_VAR_project_name")
+    return f"{project}-{STACK}" if project else STACK
+
+
 class ProcessingStack(PlainStack):
     """One deployment.
 
@@ -40,16 +61,22 @@ class ProcessingStack(PlainStack):
     id_
         Its id in the scope, which names the folder of its output.
     state
-        Where Terraform keeps its state: ``bucket``, ``key`` and ``region`` of an S3 backend, which locks it. Without
-        it, the state is a file in the project's folder.
+        Where Terraform keeps its state: ``bucket`` and ``region`` of an S3 backend, which locks it, and ``key``, by
+        default ``{id_}.tfstate``. Without it, the state is a file in the project's folder.
     """
 
     def __init__(self, scope: Construct, id_: str, *, state: Mapping[str, str] | None = None) -> None:
         super().__init__(scope, id_)
         AwsProvider(self, "aws")
         if state:
-            S3Backend(self, bucket=state["bucket"], key=state["key"], region=state["region"], encrypt=True)
+            S3Backend(
+                self,
+                bucket=state["bucket"],
+                key=state.get("key", f"{id_}.tfstate"),
+                region=state["region"],
+                encrypt=True,
+            )
             self.add_override("terraform.backend.s3.use_lockfile", True)  # noqa: FBT003 - jsii's own signature
         else:
             LocalBackend(self, path=f"../../../terraform.{id_}.tfstate")
-        ProcessingModule(self, project_root=PROJECT_ROOT)
+        ProcessingResources(self, project_root=PROJECT_ROOT)

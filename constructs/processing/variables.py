@@ -65,8 +65,8 @@ class Variables(Construct):
             "rate(6 hours)",
             check=_matches(
                 "processing_schedule_expression",
-                r"(rate\\([1-9][0-9]* (minute|hour|day)s?\\)|cron\\(.+\\))",
-                "a rate or a cron expression, such as rate(6 hours) or cron(0 */6 * * ? *)",
+                r"(rate\\([1-9][0-9]* (minute|hour|day)s?\\)|cron\\([0-9A-Z*?/,#-]+( [0-9A-Z*?/,#-]+){5}\\))",
+                "a rate or a cron expression of six fields, such as rate(6 hours) or cron(0 */6 * * ? *)",
             ),
         )
         self.time_window_hours = self._whole_number(
@@ -89,7 +89,16 @@ class Variables(Construct):
             "./lambda_artifacts/processing_lambda.zip",
             check=_matches("lambda_source_path", *_ZIP),
         )
-        self._declare("tags", "map(string)", "Tags of every resource that takes tags.", {})
+        self._declare(
+            "tags",
+            "map(string)",
+            "Tags of every resource that takes tags.",
+            {},
+            (
+                'alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])',
+                "tags must not begin with aws:, which AWS keeps for itself.",
+            ),
+        )
         self.tags = Token.as_string_map("${var.tags}")
 
     def _declare_operation(self) -> None:
@@ -109,6 +118,74 @@ class Variables(Construct):
             0,
             168,
             _HOURS,
+        )
+        self.future_tolerance_minutes = self._whole_number(
+            "future_tolerance_minutes",
+            "How far after the end of its hour of arrival a reading's time may lie, minutes.",
+            15,
+            0,
+            60,
+            "a whole number of minutes from",
+        )
+        self.raw_retention_hours = self._whole_number(
+            "raw_retention_hours",
+            "How long the bucket keeps raw objects, hours, if a lifecycle rule expires them; 0: they are kept.",
+            0,
+            0,
+            999_999,
+            _HOURS,
+        )
+        self.features_file_path = self._text(
+            "features_file_path",
+            "A features.toml of your own, which is uploaded beside the layer; empty: the packaged one.",
+            "",
+            check=_matches("features_file_path", "(.+[.]toml)?", "the path of a .toml file, or empty"),
+        )
+        self._declare(
+            "environment_variables",
+            "map(string)",
+            "More variables of the function's environment; they cannot replace its own.",
+            {},
+        )
+        self.runtime = self._text(
+            "lambda_runtime",
+            "Lambda's runtime. The layer must be built for it (make build ARGS='--python ...').",
+            "python3.11",
+            check=(
+                'contains(["python3.11", "python3.12", "python3.13"], var.lambda_runtime)',
+                "lambda_runtime must be python3.11, python3.12 or python3.13, the one the layer was built for.",
+            ),
+        )
+        self.ephemeral_storage_size = self._whole_number(
+            "ephemeral_storage_size",
+            "The function's /tmp, MB; it writes nothing there.",
+            512,
+            512,
+            10240,
+            "a whole number of MB from",
+        )
+        self.tracing_mode = self._text(
+            "tracing_mode",
+            "X-Ray: Active traces the function's invocations, PassThrough only those that are traced already.",
+            "PassThrough",
+            check=(
+                'contains(["Active", "PassThrough"], var.tracing_mode)',
+                "tracing_mode must be Active or PassThrough.",
+            ),
+        )
+        self.keep_layer_versions = self._declare(
+            "keep_layer_versions",
+            "bool",
+            "Whether old versions of the layer stay, for other functions that use them.",
+            default=False,
+        ).boolean_value
+        self.schedule_timezone = self._text(
+            "schedule_timezone",
+            "The time zone of a cron expression, such as Europe/Lisbon.",
+            "UTC",
+            check=_matches(
+                "schedule_timezone", "[A-Za-z0-9_+/-]{1,50}", "the name of a time zone, such as Europe/Lisbon"
+            ),
         )
         self.schedule_enabled = self._declare(
             "schedule_enabled", "bool", "Whether the schedule runs; false pauses it.", default=True
@@ -146,10 +223,17 @@ class Variables(Construct):
             "",
             check=_matches("alarm_topic_arn", _arn_or_empty("sns"), "the ARN of an SNS topic, or empty"),
         )
+        self.rejected_share_percent = self._whole_number(
+            "rejected_share_percent",
+            "The alarm rejected-lines goes off where a run rejects more than this share of its lines, per cent.",
+            10,
+            0,
+            100,
+            "a whole number of per cent from",
+        )
         self.missing_features_hours = self._whole_number(
             "missing_features_hours",
-            "After how many hours without written features the alarm goes off; 0: twice the schedule's rate, or twice "
-            "time_window_hours for a cron expression.",
+            "After how many hours without written features the alarm goes off; 0: twice the time between two runs.",
             0,
             0,
             168,
@@ -157,15 +241,41 @@ class Variables(Construct):
         )
 
     def _declare_security(self) -> None:
+        self.role_name = self._text(
+            "role_name",
+            "The function's role; empty: {project_name}-processing-lambda-role. Roles belong to no region: a second "
+            "deployment of the project in another region needs another name, with -schedule for the schedule's role.",
+            "",
+            check=_matches(
+                "role_name", "[a-zA-Z0-9+=,.@_-]{0,50}", "the name of a role, at most 50 characters, or empty"
+            ),
+        )
+        self.permissions_boundary_arn = self._text(
+            "permissions_boundary_arn",
+            "The policy that bounds both roles; empty: no boundary.",
+            "",
+            check=_matches(
+                "permissions_boundary_arn",
+                "(arn:[^:]+:iam::([0-9]{12}|aws):policy/.+)?",
+                "the ARN of a policy, or empty",
+            ),
+        )
         self.deletion_protection = self._declare(
-            "deletion_protection", "bool", "Whether DynamoDB refuses to delete the table.", default=False
+            "deletion_protection",
+            "bool",
+            "Whether DynamoDB refuses to delete the table; apply false before a destroy.",
+            default=True,
         ).boolean_value
         self.kms_key_arn = self._text(
             "kms_key_arn",
             "KMS key for the lake's objects, the table, queues, logs, schedule and environment; empty: AWS's own keys. "
             "Its policy must admit CloudWatch Logs, EventBridge Scheduler and the two roles.",
             "",
-            check=_matches("kms_key_arn", _arn_or_empty("kms"), "the ARN of a KMS key, or empty"),
+            check=_matches(
+                "kms_key_arn",
+                "(arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+)?",
+                "the ARN of a KMS key (of the key, not of an alias), or empty",
+            ),
         )
         self.subnet_ids = self._declare(
             "subnet_ids", "list(string)", "Subnets to run in, with a way to S3 and DynamoDB; empty: no VPC.", []

@@ -5,13 +5,15 @@ from typing import Final
 from processing.bindings import (
     CloudwatchDashboard,
     CloudwatchMetricAlarm,
+    CloudwatchMetricAlarmMetricQuery,
+    CloudwatchMetricAlarmMetricQueryMetric,
     Construct,
-    DataAwsRegion,
     Fn,
     TerraformLocal,
     Token,
 )
 from processing.dashboard import METRIC_NAMESPACE, METRIC_SERVICE, draw_dashboard
+from processing.place import Place
 from processing.variables import Variables
 
 _FIVE_MINUTES: Final = 300
@@ -19,15 +21,9 @@ _HOUR: Final = 3600
 _TIMEOUT_SHARE: Final = 0.8
 """A run that takes this share of its timeout is near it."""
 
-_SCHEDULE_HOURS: Final = (
-    "${try("
-    r'tonumber(regex("^rate\\(([0-9]+) ", var.processing_schedule_expression)[0]) '
-    r'* {minute = 1 / 60, hour = 1, day = 24}[regex("^rate\\([0-9]+ (minute|hour|day)", '
-    "var.processing_schedule_expression)[0]], "
-    "var.time_window_hours)}"
-)
 _MISSING_HOURS: Final = (
-    "${var.missing_features_hours > 0 ? var.missing_features_hours : max(1, min(168, ceil(2 * local.schedule_hours)))}"
+    "${var.missing_features_hours > 0 ? var.missing_features_hours : "
+    "max(1, min(168, ceil(2 * coalesce(local.schedule_hours, var.time_window_hours))))}"
 )
 
 
@@ -35,17 +31,26 @@ class Watch(Construct):
     """Alarms on the function, both dead-letter queues and missing features; a dashboard.
 
     The alarm on missing features counts whole hours. It goes off when no item was written in the hours of the last two
-    schedules, also when no run said anything. CloudWatch looks back a week at most.
+    schedules; where no run said anything it turns to INSUFFICIENT_DATA, and tells that as well. It is quiet while the
+    schedule is paused. CloudWatch looks back a week at most.
     """
 
     def __init__(
-        self, scope: Construct, variables: Variables, *, function_name: str, undelivered: str, failures: str
+        self,
+        scope: Construct,
+        variables: Variables,
+        place: Place,
+        *,
+        function_name: str,
+        undelivered: str,
+        failures: str,
     ) -> None:
         super().__init__(scope, "watch")
         self._variables = variables
-        TerraformLocal(self, "schedule_hours", _SCHEDULE_HOURS)
+        self._topic = Token.as_list('${var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]}')
         TerraformLocal(self, "missing_hours", _MISSING_HOURS)
         self._watch_function(function_name)
+        self._watch_lines(function_name)
         self._watch_queue("undelivered", undelivered, "The schedule could not invoke the function.")
         self._watch_queue("failed_events", failures, "The function failed at an event, retries included.")
         self._watch_features(function_name)
@@ -53,9 +58,7 @@ class Watch(Construct):
             self,
             "processing_dashboard",
             dashboard_name=f"{variables.project_name}-processing",
-            dashboard_body=Fn.jsonencode(
-                draw_dashboard(DataAwsRegion(self, "current").id, function_name, (undelivered, failures))
-            ),
+            dashboard_body=Fn.jsonencode(draw_dashboard(place.region, function_name, (undelivered, failures))),
         )
 
     def _watch_function(self, function_name: str) -> None:
@@ -74,6 +77,15 @@ class Watch(Construct):
             "AWS had no capacity left for a run.",
             "AWS/Lambda",
             "Throttles",
+            dimensions,
+            statistic="Sum",
+            threshold=1,
+        )
+        self._alarm(
+            "lost_failures",
+            "The record of a failed run did not reach its queue: see the queue's policy and key.",
+            "AWS/Lambda",
+            "DestinationDeliveryFailures",
             dimensions,
             statistic="Sum",
             threshold=1,
@@ -99,6 +111,54 @@ class Watch(Construct):
             threshold=1,
         )
 
+    def _watch_lines(self, function_name: str) -> None:
+        """Watch the share of rejected lines, and the machines whose clocks are wrong."""
+        dimensions = {"function_name": function_name, "service": METRIC_SERVICE}
+        self._alarm(
+            "clocks",
+            "Machines send lines that are more than a day late, or from the future: see `clocks` in the run's answer.",
+            METRIC_NAMESPACE,
+            "Clocks",
+            dimensions,
+            statistic="Maximum",
+            threshold=1,
+        )
+        topic = self._topic
+        CloudwatchMetricAlarm(
+            self,
+            "rejected_lines",
+            alarm_name=f"{self._variables.project_name}-processing-rejected-lines",
+            alarm_description="Many lines were rejected: processed/quarantine has each with its reason.",
+            comparison_operator="GreaterThanThreshold",
+            threshold=Token.as_number("${var.rejected_share_percent}"),
+            evaluation_periods=1,
+            treat_missing_data="notBreaching",
+            metric_query=[
+                CloudwatchMetricAlarmMetricQuery(
+                    id="share",
+                    expression="IF(read > 0, 100 * rejected / read, 0)",
+                    label="rejected lines, per cent",
+                    return_data=True,
+                ),
+                *(
+                    CloudwatchMetricAlarmMetricQuery(
+                        id=id_,
+                        metric=CloudwatchMetricAlarmMetricQueryMetric(
+                            namespace=METRIC_NAMESPACE,
+                            metric_name=metric,
+                            dimensions=dimensions,
+                            period=_HOUR,
+                            stat="Sum",
+                        ),
+                    )
+                    for id_, metric in (("rejected", "RowsRejected"), ("read", "RowsRead"))
+                ),
+            ],
+            alarm_actions=topic,
+            ok_actions=topic,
+            tags=self._variables.tags,
+        )
+
     def _watch_features(self, function_name: str) -> None:
         self._alarm(
             "missing_features",
@@ -111,7 +171,10 @@ class Watch(Construct):
             threshold=1,
             period=_HOUR,
             evaluation_periods=Token.as_number("${local.missing_hours}"),
-            treat_missing_data="breaching",
+            # A new deployment has no data and no alarm; that the data ends is told as that: INSUFFICIENT_DATA.
+            treat_missing_data="missing",
+            tells_of_no_data=True,
+            actions_enabled=self._variables.schedule_enabled,
         )
 
     def _alarm(
@@ -128,8 +191,10 @@ class Watch(Construct):
         period: int = _FIVE_MINUTES,
         evaluation_periods: float = 1,
         treat_missing_data: str = "notBreaching",
+        tells_of_no_data: bool = False,
+        actions_enabled: object = True,
     ) -> None:
-        topic = Token.as_list('${var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]}')
+        topic = self._topic
         CloudwatchMetricAlarm(
             self,
             name,
@@ -146,5 +211,7 @@ class Watch(Construct):
             treat_missing_data=treat_missing_data,
             alarm_actions=topic,
             ok_actions=topic,
+            insufficient_data_actions=topic if tells_of_no_data else None,
+            actions_enabled=actions_enabled,
             tags=self._variables.tags,
         )

@@ -37,8 +37,9 @@ class Deployment:
         return list_keys(self.cloud, BUCKET)
 
 
-def list_keys(cloud: Cloud, bucket: str) -> list[str]:
-    return sorted(item["Key"] for item in cloud.client("s3").list_objects_v2(Bucket=bucket).get("Contents", []))
+def list_keys(cloud: Cloud, bucket: str, prefix: str = "") -> list[str]:
+    listed = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return sorted(item["Key"] for item in listed.get("Contents", []))
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +64,9 @@ def deployed(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cloud.client("s3").create_bucket(Bucket=BUCKET)
     cloud.client("s3").put_object(Bucket=BUCKET, Key=RAW_KEY, Body=b"")
     environment = terraform_environment(
-        cloud.endpoint, project, project_name="plant", s3_bucket_name=BUCKET, tags=TAGS, log_retention_days="30"
-    )
+        cloud.endpoint, project, project_name="plant", s3_bucket_name=BUCKET, tags=TAGS, log_retention_days="30",
+        deletion_protection="false",
+    )  # fmt: skip
     terraform = Terraform(lay_out_stack(project), environment)
     terraform.init()
     terraform.run("validate")

@@ -47,6 +47,10 @@ def test_contracts_snippet_is_applied_and_destroyed(cloud: Cloud, tmp_path: Path
     tags = cloud.client("lambda").list_tags(Resource=terraform.outputs()["function"])["Tags"]
     assert tags == {"Project": "Enterprise Challenge - Reply", "Owner": "Fiap-RJ Team"}
 
+    refused = terraform.run("destroy", "-input=false", "-auto-approve", exits=(1,))
+    assert "can't be deleted while DeletionProtectionEnabled" in refused.stderr
+    (tmp_path / "main.tf").write_text(SNIPPET.replace("}\n}", "}\n  deletion_protection = false\n}") + OUTPUTS)
+    terraform.apply()
     terraform.destroy()
     assert list_keys(cloud, BUCKET) == [RAW_KEY]
     assert "replyec-RealtimeFeatures" not in cloud.client("dynamodb").list_tables()["TableNames"]

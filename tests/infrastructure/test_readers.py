@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import boto3
 import polars as pl
 import pytest
 from botocore.exceptions import ClientError
@@ -31,6 +32,7 @@ module "processing" {{
   s3_bucket_name        = "{BUCKET}"
   create_reader_policy  = true
   glue_database_name    = "{DATABASE}"
+  deletion_protection   = false
   pandas_layer_zip_path = "./lambda_artifacts/pandas_layer.zip"
   lambda_source_path    = "./lambda_artifacts/processing_lambda.zip"
 }}
@@ -127,6 +129,7 @@ def test_reader_reads_all_that_the_package_reads_and_writes_nothing(
         monkeypatch.setenv(name.upper(), value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", lake.cloud.endpoint)
     monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it may hold the credentials of another test
     with lake.cloud.access_control():
         store = FeatureStore.open(BUCKET, TABLE, REGION)
         rows = store.training(at(8), at(9), features=["vibration_rms_mean_1h"]).collect()

@@ -28,8 +28,27 @@ BAD_VALUES = {
     "log_retention_days": ("2", "log_retention_days must be a number of days that CloudWatch Logs knows"),
     "alarm_topic_arn": ("topic", "alarm_topic_arn must be the ARN of an SNS topic, or empty."),
     "missing_features_hours": ("169", "missing_features_hours must be a whole number of hours from 0 to 168."),
-    "kms_key_arn": ("key", "kms_key_arn must be the ARN of a KMS key, or empty."),
+    "kms_key_arn": (
+        "arn:aws:kms:us-east-1:123456789012:alias/lake",
+        "kms_key_arn must be the ARN of a KMS key (of the",
+    ),
+    "tags": ('{ "aws:cost" = "x" }', "tags must not begin with aws:, which AWS keeps for itself."),
+    "permissions_boundary_arn": ("boundary", "permissions_boundary_arn must be the ARN of a policy, or empty."),
+    "role_name": ("a role", "role_name must be the name of a role, at most 50 characters, or empty."),
+    "lambda_runtime": ("python3.9", "lambda_runtime must be python3.11, python3.12 or python3.13"),
+    "ephemeral_storage_size": ("100", "ephemeral_storage_size must be a whole number of MB from 512 to 10240."),
+    "tracing_mode": ("On", "tracing_mode must be Active or PassThrough."),
+    "schedule_timezone": ("here now", "schedule_timezone must be the name of a time zone, such as Europe/Lisbon."),
+    "features_file_path": ("features.json", "features_file_path must be the path of a .toml file, or empty."),
+    "future_tolerance_minutes": ("61", "future_tolerance_minutes must be a whole number of minutes from 0 to 60."),
+    "raw_retention_hours": ("0.5", "raw_retention_hours must be a whole number of hours from 0 to 999999."),
+    "rejected_share_percent": ("101", "rejected_share_percent must be a whole number of per cent from 0 to 100."),
+    "glue_database_name": (
+        "My-Lake",
+        "glue_database_name must be lower-case letters, digits and underscores, or empty.",
+    ),
 }
+BAD_SCHEDULES = ("cron(banana)", "cron(0 9 * * *)", "rate(6)", "at(2025-10-15T00:00:00)", "cron(0 9 * * ? * *)")
 
 
 @pytest.fixture
@@ -80,6 +99,7 @@ def test_function(deployed: Deployment) -> None:
         "DYNAMODB_TABLE_NAME": "plant-RealtimeFeatures",
         "TIME_WINDOW": "6",
         "ALLOWED_LATENESS": "24",
+        "FUTURE_TOLERANCE": "15",
         "LOG_LEVEL": "INFO",
         **ALLOCATOR,
     }
@@ -123,15 +143,29 @@ def test_alarms(deployed: Deployment) -> None:
         alarm["AlarmName"].removeprefix("plant-processing-"): alarm
         for alarm in deployed.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
     }
-    assert set(alarms) == {"errors", "throttles", "duration", "undelivered", "failed-events", "missing-features"}
+    assert set(alarms) == {
+        "errors", "throttles", "duration", "undelivered", "failed-events", "lost-failures", "missing-features",
+        "rejected-lines", "clocks",
+    }  # fmt: skip
     assert alarms["duration"]["Threshold"] == 300 * 1000 * 0.8
     missing = alarms["missing-features"]
-    assert (missing["Period"], missing["EvaluationPeriods"], missing["TreatMissingData"]) == (3600, 12, "breaching")
+    assert (missing["Period"], missing["EvaluationPeriods"], missing["TreatMissingData"]) == (3600, 12, "missing")
+    assert missing["InsufficientDataActions"] == missing["AlarmActions"]
+    assert missing["ActionsEnabled"] is True
+    share = {query["Id"]: query for query in alarms["rejected-lines"]["Metrics"]}
+    assert share["share"]["Expression"] == "IF(read > 0, 100 * rejected / read, 0)"
+    assert share["rejected"]["MetricStat"]["Metric"]["MetricName"] == "RowsRejected"
 
 
 @pytest.mark.parametrize(
     ("schedule", "hours"),
-    [("rate(1 minutes)", 1), ("rate(45 minutes)", 2), ("rate(1 day)", 48), ("cron(0 * * * ? *)", 12)],
+    [
+        ("rate(1 minutes)", 1),
+        ("rate(45 minutes)", 2),
+        ("rate(1 hour)", 2),
+        ("cron(0 * * * ? *)", 2),
+        ("cron(0 */4 * * ? *)", 8),
+    ],
 )
 def test_missing_features_are_noticed_after_two_schedules(fresh: Terraform, schedule: str, hours: int) -> None:
     target = "aws_cloudwatch_metric_alarm.missing_features"
@@ -178,6 +212,12 @@ def test_every_bad_value_is_refused_with_what_would_be_right(fresh: Terraform) -
         assert sentence in said
 
 
+@pytest.mark.parametrize("schedule", BAD_SCHEDULES)
+def test_bad_schedules_are_refused(fresh: Terraform, schedule: str) -> None:
+    said = fresh.refuse("-refresh=false", f"-var=processing_schedule_expression={schedule}")
+    assert "processing_schedule_expression must be a rate or a cron expression of six fields" in said
+
+
 def test_missing_artifact_is_refused_with_the_command_that_makes_it(fresh: Terraform) -> None:
     said = fresh.refuse("-refresh=false", "-var=pandas_layer_zip_path=nowhere/layer.zip")
     assert "pandas_layer_zip_path: there is no file nowhere/layer.zip. Run `make build`" in said
@@ -202,5 +242,3 @@ def test_own_key_and_network_are_used_everywhere(fresh: Terraform) -> None:
     users = ("kms_key_arn", "kms_key_id", "kms_master_key_id")
     lines = [line for line in plan.splitlines() if f'"{key}"' in line and any(user in line for user in users)]
     assert len(lines) == 7  # the layer's object, the table, two queues, logs, the function, the schedule
-    assert '+ name        = "processing-lambda-key"' in plan
-    assert '+ name        = "processing-lambda-network"' in plan

@@ -1,0 +1,74 @@
+"""The whole deployment, composed: inputs, table, layer, function, schedule, watch, outputs."""
+
+from processing.artifact import Artifact
+from processing.bindings import Construct, TerraformOutput
+from processing.function import ProcessingFunction
+from processing.layer import PandasLayer
+from processing.place import Place
+from processing.readers import FeatureReaders
+from processing.schedule import ProcessingSchedule
+from processing.table import FeaturesTable
+from processing.variables import Variables
+from processing.watch import Watch
+
+
+class ProcessingResources(Construct):
+    """Everything that is deployed beside the bucket, without a provider and a backend.
+
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    id_
+        Its id in the scope.
+    project_root
+        See :class:`processing.artifact.Artifact`.
+    """
+
+    def __init__(self, scope: Construct, id_: str = "module", *, project_root: str | None = None) -> None:
+        super().__init__(scope, id_)
+        variables = Variables(self)
+        layer_zip = Artifact(self, "pandas_layer_zip_path", "layer", project_root=project_root)
+        function_zip = Artifact(self, "lambda_source_path", "function", project_root=project_root)
+
+        place = Place(self)
+        table = FeaturesTable(self, variables).table
+        layer = PandasLayer(self, variables, layer_zip).version
+        processing = ProcessingFunction(
+            self, variables, function_zip, place, layer_arn=layer.arn, table_name=table.name, table_arn=table.arn
+        )
+        function = processing.function
+        schedule = ProcessingSchedule(self, variables, place, function_arn=function.arn)
+        Watch(
+            self,
+            variables,
+            place,
+            function_name=function.function_name,
+            undelivered=schedule.undelivered.name,
+            failures=processing.failures.name,
+        )
+        readers = FeatureReaders(self, variables, place, table_arn=table.arn)
+        outputs = {
+            "processing_lambda_arn": (function.arn, "The function."),
+            "processing_lambda_function_name": (function.function_name, "The function's name, to invoke it by hand."),
+            "realtime_features_table_name": (table.name, "The table to read the newest features from."),
+            "realtime_features_table_arn": (table.arn, "The same, for a reader's policy."),
+            "pandas_layer_arn": (layer.arn, "The layer's version, for other functions."),
+            "processing_lambda_role_arn": (processing.role.arn, "The function's role, for a bucket's policy."),
+            "processing_lambda_log_group_name": (processing.logs.name, "Where the function's logs are."),
+            "processing_schedule_arn": (schedule.schedule.arn, "The schedule."),
+            "failed_events_queue_url": (
+                processing.failures.url,
+                "Events that the function failed at, to be sent again.",
+            ),
+            "undelivered_events_queue_url": (
+                schedule.undelivered.url,
+                "Events that never reached the function, to be sent again.",
+            ),
+            "reader_policy_arn": (
+                f"${{one({readers.policy.fqn}[*].arn)}}",
+                "A policy to read features with; null unless create_reader_policy.",
+            ),
+        }
+        for name, (value, description) in outputs.items():
+            TerraformOutput(self, name, value=value, description=description)
