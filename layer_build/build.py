@@ -25,7 +25,7 @@ from layer_build.lock import Requirement, read_lock
 from layer_build.manifest import Content, describe_contents, describe_layer
 from layer_build.prune import prune_files
 from layer_build.strip import strip_files
-from layer_build.target import LAYER_PREFIX, MARGIN, UNPACKED_LIMIT, Target
+from layer_build.target import LAYER_PREFIX, MARGIN, PYTHON, UNPACKED_LIMIT, Target
 from layer_build.unpack import Distribution, unpack_wheel
 from layer_build.wheels import Wheel, WheelCache, fetch_wheels, hash_file
 
@@ -138,7 +138,7 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     else:
         report(f"{order.target.arch} cannot run on this machine ({platform.machine()}): checked statically only")
     manifest = {
-        "target": {"arch": order.target.arch, "python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        "target": {"arch": order.target.arch, "python": ".".join(map(str, PYTHON)), "zlib": zlib.ZLIB_RUNTIME_VERSION},
         "layer": {"file": LAYER, "sha256": layer.sha256, "zipped": layer_path.stat().st_size, "unpacked": layer.size},
         "function": {
             "file": FUNCTION,

@@ -1,1 +1,1 @@
-"""The deployed module: one construct a file, :mod:`processing.module` composes them."""
+"""The deployed module: one construct a file; ``resources`` composes them, ``module`` is the whole for any stack."""

@@ -37,7 +37,7 @@ class ProcessingModule(Construct):
         The data lake's bucket; text or a reference.
     providers
         Other providers than the stack's own, such as one for another region.
-    variables
+    **variables
         Any other variable of the module, by its name (modules/processing/README.md); text, a number or a reference. A
         relative path begins where the app is.
 

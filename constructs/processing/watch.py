@@ -31,7 +31,7 @@ class Watch(Construct):
     """Alarms on the function, both dead-letter queues and missing features; a dashboard.
 
     The alarm on missing features counts whole hours. It goes off when no item was written in the hours of the last two
-    schedules; where no run said anything it turns to INSUFFICIENT_DATA, and tells that as well. It is quiet while the
+    schedules. Where no run said anything it turns to INSUFFICIENT_DATA, and tells that as well. It is quiet while the
     schedule is paused. CloudWatch looks back a week at most.
     """
 

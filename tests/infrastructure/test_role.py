@@ -137,3 +137,10 @@ def test_wrong_secret_is_refused(deployed: Deployment, as_role: Mapping[str, str
     client = deployed.cloud.client("s3", **{**as_role, "aws_secret_access_key": "wrong"})
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         client.get_object(Bucket=BUCKET, Key=RAW)
+
+
+def test_upload_in_parts_can_be_aborted(deployed: Deployment, as_role: Mapping[str, str]) -> None:
+    s3, place = deployed.cloud.client("s3", **as_role), {"Bucket": BUCKET, "Key": "processed/large"}
+    upload = s3.create_multipart_upload(**place)["UploadId"]
+    s3.abort_multipart_upload(**place, UploadId=upload)
+    s3.close()
