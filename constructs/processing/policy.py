@@ -93,7 +93,7 @@ def write_document(
         for condition, statement in (only_when or {}).items()
     ]
     if dynamic:
-        document.add_override("dynamic", [{"statement": each} for each in dynamic])
+        document.add_override("dynamic.statement", dynamic)
     return document
 
 

@@ -29,7 +29,7 @@ def test_every_check_passes_or_is_skipped_with_its_reason(tmp_path: Path) -> Non
     report = run_checkov(tmp_path / STACK.name)
     assert report["summary"]["parsing_errors"] == 0
     assert [check["check_id"] for check in report["results"]["failed_checks"]] == []
-    assert report["summary"]["passed"] >= 80
+    assert report["summary"]["passed"] >= 65  # three policies became statements of two others, with 21 checks
 
 
 def test_an_open_queue_would_be_found(tmp_path: Path) -> None:

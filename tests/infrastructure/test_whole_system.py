@@ -93,6 +93,7 @@ def deploy(cloud: Cloud, built: Built, project: Path) -> Terraform:
             cloud.endpoint,
             project,
             project_name="plant",
+            deletion_protection="false",
             s3_bucket_name=BUCKET,
             processing_schedule_expression="rate(1 minutes)",
             architecture=MACHINE_ARCH,
