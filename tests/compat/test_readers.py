@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -98,15 +97,3 @@ def test_delta_and_iceberg_register_exported_days(lake: Path, tmp_path: Path) ->
     (tmp_path / "keys.json").write_text(json.dumps(files["key"].to_list()))
     counts = read_with("register_export.py", tmp_path / "export", tmp_path / "keys.json", MEAN, folder=tmp_path)
     assert [int(count) for count in counts[-2:]] == [files["rows"].sum()] * 2
-
-
-def test_recipes_of_the_docs_are_lines_of_the_readers() -> None:
-    text = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
-    reader, found = None, []
-    for link, recipe in re.findall(r"readers/(\w+\.py)\)|```python\n(.*?)```", text, re.DOTALL):
-        reader = link or reader
-        if recipe and reader:
-            found.append(reader)
-            code = " ".join((READERS / reader).read_text(encoding="utf-8").split())
-            assert [each for each in recipe.splitlines() if " ".join(each.split()) not in code] == []
-    assert found == ["read_with_pandas.py", "read_with_spark.py", "read_with_feast.py"]

@@ -60,3 +60,15 @@ def test_exported_days_are_one_table(lake: Path, tmp_path: Path) -> None:
     assert [name for name in names if name != "event_date"] == rows.columns
     assert len(found.fetchall()) == rows.height
     assert pl.read_parquet(f"{tmp_path}/export/*/*.parquet").height == rows.height
+
+
+def test_recipes_of_the_docs_are_lines_of_the_readers() -> None:
+    text = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
+    reader, found = None, []
+    for link, recipe in re.findall(r"readers/(\w+\.py)\)|```python\n(.*?)```", text, re.DOTALL):
+        reader = link or reader
+        if recipe and reader:
+            found.append(reader)
+            code = " ".join((ROOT / "tests" / "compat" / "readers" / reader).read_text(encoding="utf-8").split())
+            assert [each for each in recipe.splitlines() if " ".join(each.split()) not in code] == []
+    assert found == ["read_with_pandas.py", "read_with_spark.py", "read_with_feast.py"]
