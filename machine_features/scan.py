@@ -1,14 +1,16 @@
 """Processed files as lazy frames, in a folder or in a bucket."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from handler.definitions.layout import parse_processed_key
 from handler.definitions.schema import Schema
+from handler.lake.lake import Lake
 
 if TYPE_CHECKING:
     from handler.aws import Endpoint
@@ -86,6 +88,30 @@ class FileScanner:
             include_file_paths=paths,
             **self.options,
         )
+
+
+def list_hours(lake: Lake, folder: str, make_key: Callable[[datetime], str]) -> dict[datetime, str]:
+    """List the hours that have a processed file of one kind.
+
+    Parameters
+    ----------
+    lake
+        The lake.
+    folder
+        The kind's folder, such as ``processed/training``.
+    make_key
+        Names the file of an hour, as :mod:`handler.definitions.layout` does.
+
+    Returns
+    -------
+    dict of datetime to str
+        The version of each hour's file; other files in the folder are passed over.
+    """
+    return {
+        hour: version
+        for key, version in lake.list_versions(folder).items()
+        if (hour := parse_processed_key(key)) is not None and key == make_key(hour)
+    }
 
 
 def _describe_store(endpoint: "Endpoint", bucket: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import polars as pl
 
 from handler.definitions.errors import ConfigurationError
-from handler.definitions.layout import failures_key, parse_processed_key, training_key
+from handler.definitions.layout import failures_key, training_key
 from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, feature_schema
 from handler.definitions.spec import PRESENCE, FeatureSpec
 from handler.definitions.timestamps import HOUR, MICROSECOND
@@ -22,7 +22,7 @@ from machine_features.history import PastRows
 from machine_features.joins import join_asof
 from machine_features.labels import find_episodes, find_observed_until, label_entities
 from machine_features.parity import Parity, compare
-from machine_features.scan import FileScanner
+from machine_features.scan import FileScanner, list_hours
 from machine_features.times import Instant, Length, read_entities, read_instant, read_length
 from machine_features.training import (
     KEYS,
@@ -177,10 +177,12 @@ class FeatureStore:
             return select_rows(rows, list(feature_schema(spec)), features, machines)
         if knowledge != "latest":
             raise ValueError(f"knowledge is {knowledge!r}; it is 'latest' or 'as_of'")
-        hours = [hour for hour in self.hours() if first < hour <= last]
-        schema = feature_schema(self.spec)
-        if features is None or not set(features) <= set(schema):  # only then do older specs matter
-            schema = unite_schemas(list(self._files.find(first, last).values()) or [self.spec])
+        if features is not None and set(features) <= set(feature_schema(self.spec)):  # older specs do not matter
+            hours = [hour for hour in self.hours() if first < hour <= last]
+            schema = feature_schema(self.spec)
+        else:
+            found = self._files.find(first, last)
+            hours, schema = list(found), unite_schemas(list(found.values()) or [self.spec])
         rows = self.scanner.scan([training_key(hour) for hour in hours], {**KEYS, **schema})
         return select_rows(rows, list(schema), features, machines)
 
@@ -214,9 +216,7 @@ class FeatureStore:
         )
 
     def _list_failure_partitions(self) -> list[datetime]:
-        keys = self.lake.list_versions("processed/failures")
-        hours = {hour for key in keys if (hour := parse_processed_key(key)) is not None and key == failures_key(hour)}
-        return sorted(hours)
+        return sorted(list_hours(self.lake, "processed/failures", failures_key))
 
     def labels(
         self,

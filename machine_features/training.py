@@ -8,13 +8,14 @@ from typing import Final
 import polars as pl
 
 from handler.definitions.errors import LakeError
-from handler.definitions.layout import parse_processed_key, training_key
+from handler.definitions.layout import training_key
 from handler.definitions.schema import Schema, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import INSTANT
 from handler.lake.lake import Lake
 from handler.lake.parquet import Seal
 from handler.stores.training import Origin
+from machine_features.scan import list_hours
 
 KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
 """The columns before the features."""
@@ -72,11 +73,7 @@ class TrainingFiles:
 
     def _list(self) -> dict[datetime, str]:
         """List the version of each hour's file."""
-        versions = {
-            hour: version
-            for key, version in self.lake.list_versions("processed/training").items()
-            if (hour := parse_processed_key(key)) is not None and key == training_key(hour)
-        }
+        versions = list_hours(self.lake, "processed/training", training_key)
         if not self._first_listed:
             self._first_listed.update(versions)
         return versions

@@ -58,8 +58,7 @@ def synthesize_module() -> Document:
     from processing.module import write_module  # noqa: PLC0415 - loading the bindings takes seconds
 
     with tempfile.TemporaryDirectory() as folder:
-        write_module(Path(folder))
-        return read_document(Path(folder) / "main.tf.json")
+        return write_module(Path(folder))
 
 
 def read_document(path: Path) -> Document:

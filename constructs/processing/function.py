@@ -23,10 +23,10 @@ from processing.bindings import (
     TerraformResourceLifecycle,
     Token,
 )
-from processing.layer import NO_DEFAULT_TAGS, OBJECT_TAGS
 from processing.place import Place
 from processing.queue import DeadLetterQueue
 from processing.role import ProcessingRole
+from processing.upload import upload
 from processing.variables import Variables, or_null, when
 
 _RETRIES: Final = 2
@@ -152,26 +152,19 @@ class ProcessingFunction(Construct):
         )
 
     def _upload_features(self, variables: Variables) -> S3Object:
-        """Upload a features.toml of the user's own, if there is one, under a key that holds its content's hash."""
-        features = S3Object(
+        """Upload a features.toml of the user's own, if there is one."""
+        exists = Precondition(
+            condition="${fileexists(var.features_file_path)}",
+            error_message="features_file_path: there is no file ${var.features_file_path}.",
+        )
+        features = upload(
             self,
             "features_file",
-            bucket=variables.s3_bucket_name,
+            variables,
             key=_FEATURES_KEY,
             source="${var.features_file_path}",
             content_type="application/toml",
-            kms_key_id=or_null("kms_key_arn"),
-            lifecycle=TerraformResourceLifecycle(
-                create_before_destroy=True,
-                precondition=[
-                    Precondition(
-                        condition="${fileexists(var.features_file_path)}",
-                        error_message="features_file_path: there is no file ${var.features_file_path}.",
-                    )
-                ],
-            ),
-            tags=OBJECT_TAGS,
-            override_provider=NO_DEFAULT_TAGS,
+            preconditions=[exists],
         )
         features.count = when('var.features_file_path != ""')
         return features

@@ -1,24 +1,14 @@
 """The layer: Polars, pandas and what the function imports besides, from the lake's own bucket."""
 
-from typing import Final
-
 from processing.artifact import Artifact
 from processing.bindings import (
     Construct,
     LambdaLayerVersion,
     Precondition,
-    S3Object,
-    S3ObjectOverrideProvider,
-    S3ObjectOverrideProviderDefaultTags,
     TerraformResourceLifecycle,
-    Token,
 )
-from processing.variables import Variables, or_null
-
-NO_DEFAULT_TAGS: Final = S3ObjectOverrideProvider(default_tags=S3ObjectOverrideProviderDefaultTags(tags={}))
-"""An object takes ten tags, and a provider may have more by default."""
-
-OBJECT_TAGS: Final = Token.as_string_map("${length(var.tags) <= 10 ? var.tags : {}}")
+from processing.upload import upload
+from processing.variables import Variables
 
 
 class PandasLayer(Construct):
@@ -57,27 +47,22 @@ class PandasLayer(Construct):
             error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
             "${var.lambda_runtime}. Run `make build ARGS='--python ...'`, or change the variable lambda_runtime.",
         )
-        upload = S3Object(
+        uploaded = upload(
             self,
             "pandas_layer_zip",
-            bucket=variables.s3_bucket_name,
+            variables,
             key=f"artifacts/{variables.project_name}/pandas_layer-{artifact.sha256}.zip",
             source=artifact.path,
             content_type="application/zip",
-            kms_key_id=or_null("kms_key_arn"),
-            lifecycle=TerraformResourceLifecycle(
-                create_before_destroy=True, precondition=[artifact.exists, artifact.is_whole, fits, runs]
-            ),
-            tags=OBJECT_TAGS,
-            override_provider=NO_DEFAULT_TAGS,
+            preconditions=[artifact.exists, artifact.is_whole, fits, runs],
         )
         self.version = LambdaLayerVersion(
             self,
             "pandas_layer",
             layer_name=f"{variables.project_name}-pandas-layer",
             description="Polars, pandas and what the processing function imports besides",
-            s3_bucket=upload.bucket,
-            s3_key=upload.key,
+            s3_bucket=uploaded.bucket,
+            s3_key=uploaded.key,
             source_code_hash=artifact.base64sha256,
             compatible_runtimes=[variables.runtime],
             skip_destroy=variables.keep_layer_versions,

@@ -1,6 +1,6 @@
 """What tells a person that something is wrong: alarms, and a dashboard of the run's own metrics."""
 
-from typing import Final
+from typing import Any, Final
 
 from processing.bindings import (
     CloudwatchDashboard,
@@ -123,12 +123,9 @@ class Watch(Construct):
             statistic="Maximum",
             threshold=1,
         )
-        topic = self._topic
-        CloudwatchMetricAlarm(
-            self,
+        self._add(
             "rejected_lines",
-            alarm_name=f"{self._variables.project_name}-processing-rejected-lines",
-            alarm_description="Many lines were rejected: processed/quarantine has each with its reason.",
+            "Many lines were rejected: processed/quarantine has each with its reason.",
             comparison_operator="GreaterThanThreshold",
             threshold=Token.as_number("${var.rejected_share_percent}"),
             evaluation_periods=1,
@@ -154,9 +151,6 @@ class Watch(Construct):
                     for id_, metric in (("rejected", "RowsRejected"), ("read", "RowsRead"))
                 ),
             ],
-            alarm_actions=topic,
-            ok_actions=topic,
-            tags=self._variables.tags,
         )
 
     def _watch_features(self, function_name: str) -> None:
@@ -173,7 +167,7 @@ class Watch(Construct):
             evaluation_periods=Token.as_number("${local.missing_hours}"),
             # A new deployment has no data and no alarm; that the data ends is told as that: INSUFFICIENT_DATA.
             treat_missing_data="missing",
-            tells_of_no_data=True,
+            insufficient_data_actions=self._topic,
             actions_enabled=self._variables.schedule_enabled,
         )
 
@@ -191,15 +185,12 @@ class Watch(Construct):
         period: int = _FIVE_MINUTES,
         evaluation_periods: float = 1,
         treat_missing_data: str = "notBreaching",
-        tells_of_no_data: bool = False,
-        actions_enabled: object = True,
+        **more: Any,
     ) -> None:
-        topic = self._topic
-        CloudwatchMetricAlarm(
-            self,
+        """Add an alarm on one metric."""
+        self._add(
             name,
-            alarm_name=f"{self._variables.project_name}-processing-{name.replace('_', '-')}",
-            alarm_description=description,
+            description,
             namespace=namespace,
             metric_name=metric,
             dimensions=dimensions,
@@ -209,9 +200,18 @@ class Watch(Construct):
             period=period,
             evaluation_periods=evaluation_periods,
             treat_missing_data=treat_missing_data,
-            alarm_actions=topic,
-            ok_actions=topic,
-            insufficient_data_actions=topic if tells_of_no_data else None,
-            actions_enabled=actions_enabled,
+            **more,
+        )
+
+    def _add(self, name: str, description: str, **properties: Any) -> None:
+        """Add an alarm, with the name, the topic and the tags that all have."""
+        CloudwatchMetricAlarm(
+            self,
+            name,
+            alarm_name=f"{self._variables.project_name}-processing-{name.replace('_', '-')}",
+            alarm_description=description,
+            alarm_actions=self._topic,
+            ok_actions=self._topic,
             tags=self._variables.tags,
+            **properties,
         )

@@ -4,15 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 import polars as pl
 
 from handler.definitions.fields import split_name
-from handler.definitions.layout import parse_processed_key, quarantine_key, tiles_key
+from handler.definitions.layout import quarantine_key, tiles_key
 from handler.definitions.schema import REJECTED_SCHEMA, TILE_SCHEMA, feature_schema
 from handler.definitions.spec import ZONES, FeatureSpec, Reading
 from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND
+from machine_features.scan import list_hours
 from machine_features.store import FeatureStore
 
 MOST_MACHINES: Final = 1_000
@@ -40,6 +41,8 @@ class Findings:
         The hours in ``(start, end]``.
     spec
         The newest features.
+    readings
+        Those that came at all, the ones with zones first. Machines are ranked by the first.
     block
         The length of a block of readings.
     fleet
@@ -67,6 +70,7 @@ class Findings:
     start: datetime
     end: datetime
     spec: FeatureSpec
+    readings: list[Reading]
     block: timedelta
     fleet: int
     machines: pl.DataFrame
@@ -81,6 +85,28 @@ class Findings:
     def silent_after(self) -> timedelta:
         """For so long a machine may be silent: three times the shortest cadence, and at least 15 minutes."""
         return max(_SILENT, 3 * min(reading.cadence for reading in self.spec.readings))
+
+    @property
+    def has_zones(self) -> bool:
+        """Whether a reading that came has zones."""
+        return any(reading.zone_boundaries for reading in self.readings)
+
+
+class Windows(NamedTuple):
+    """The labels of the windows that a report needs.
+
+    ``steady`` is the second shortest, in which single readings weigh little: changes are those of its means.
+    """
+
+    shortest: str
+    steady: str
+    longest: str
+
+    @classmethod
+    def of(cls, spec: FeatureSpec) -> Self:
+        """Choose among a spec's windows."""
+        labels = [window.label for window in sorted(spec.windows, key=lambda window: window.length)]
+        return cls(labels[0], labels[min(1, len(labels) - 1)], labels[-1])
 
 
 def is_ratio(reading: Reading) -> bool:
@@ -113,28 +139,31 @@ def collect(store: FeatureStore, start: datetime, end: datetime) -> Findings:
     spec = store.spec
     failures = store.failures(start, end)
     hours = _measure_changes(_read_hours(store, start, end), spec)
-    machines = _rank(hours, failures, spec, end)
+    readings = _find_readings(hours, spec)
+    machines = _rank(hours, failures, readings, spec, end)
     fleet = machines.height
     machines = machines.head(MOST_MACHINES)
     ids = machines.get_column("machine_id")
     partitions = _list_partitions(store, start, end)
     block = _choose_block(end - start, machines.height * len(spec.readings))
     shown = pl.col("machine_id").is_in(ids.implode())
-    tiles = _scan_tiles(store, partitions, start, end).filter(shown)
+    tiles = store.scanner.scan([tiles_key(each) for each in partitions], TILE_SCHEMA, paths="path")
+    in_span = pl.col("tile_start").is_between(start, end, closed="left")
     rejected = store.scanner.scan([quarantine_key(each) for each in partitions], REJECTED_SCHEMA, paths="path")
     return Findings(
         start=start,
         end=end,
         spec=spec,
+        readings=readings,
         block=block,
         fleet=fleet,
         machines=machines,
         hours=hours.filter(shown),
         quantiles=_summarize_fleet(hours, spec),
-        blocks=_cut_blocks(tiles, start, block, store.allowed_lateness),
+        blocks=_cut_blocks(tiles.filter(in_span, shown), start, block, store.allowed_lateness),
         failures=failures,
         rejected=_count_rejected(rejected),
-        clocks=_find_clocks(store, partitions, rejected),
+        clocks=_find_clocks(tiles, rejected, store),
     )
 
 
@@ -148,21 +177,15 @@ def _read_hours(store: FeatureStore, start: datetime, end: datetime) -> pl.DataF
 
 
 def _list_features(reading: Reading, spec: FeatureSpec) -> list[str]:
-    steady, longest = steady_window(spec), max(spec.windows, key=lambda window: window.length).label
+    _, steady, longest = Windows.of(spec)
     zone = ["zone"] if reading.zone_boundaries else []
     means = [f"mean_{window.label}" for window in spec.windows]
     return [*means, f"slope_per_hour_{steady}", f"coverage_{longest}", "staleness_seconds", *zone]
 
 
-def steady_window(spec: FeatureSpec) -> str:
-    """Choose the window of changes: the second shortest, in which single readings weigh little."""
-    lengths = sorted(spec.windows, key=lambda window: window.length)
-    return lengths[min(1, len(lengths) - 1)].label
-
-
 def _measure_changes(hours: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     """Add each machine's change against its own baseline: the median of the first half of its hours."""
-    steady = steady_window(spec)
+    steady = Windows.of(spec).steady
     for reading in spec.readings:
         name, mean = reading.name, pl.col(f"{reading.name}_mean_{steady}")
         known = mean.drop_nulls()
@@ -181,24 +204,26 @@ def _measure_changes(hours: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     return hours
 
 
-def _rank(hours: pl.DataFrame, failures: pl.DataFrame, spec: FeatureSpec, end: datetime) -> pl.DataFrame:
+def _find_readings(hours: pl.DataFrame, spec: FeatureSpec) -> list[Reading]:
+    """Find the readings that came at all, those with zones first; all, if nothing came."""
+    longest = Windows.of(spec).longest
+    came = [each for each in spec.readings if hours.get_column(f"{each.name}_mean_{longest}").count() > 0]
+    return sorted(came or spec.readings, key=lambda reading: not reading.zone_boundaries)
+
+
+def _rank(
+    hours: pl.DataFrame, failures: pl.DataFrame, readings: Sequence[Reading], spec: FeatureSpec, end: datetime
+) -> pl.DataFrame:
     """Put the machines in order, the worst first: by zone, then by how far the first reading left its baseline."""
-    steady = steady_window(spec)
-    shortest = min(spec.windows, key=lambda window: window.length).label
-    longest = max(spec.windows, key=lambda window: window.length).label
-    means = hours.select(f"{name}_mean_{longest}" for name in spec.reading_names)
-    came = [
-        f"{name}_coverage_{longest}"
-        for name, mean in zip(spec.reading_names, means, strict=True)
-        if mean.null_count() < mean.len()
-    ]
+    shortest, steady, longest = Windows.of(spec)
+    coverages = [f"{reading.name}_coverage_{longest}" for reading in readings]
     zoned = [reading.name for reading in spec.readings if reading.zone_boundaries]
     newest = hours.sort("event_timestamp").group_by("machine_id", maintain_order=True).last()
     age = pl.lit(end, INSTANT) - pl.col("event_timestamp")
     staleness = pl.min_horizontal(f"{name}_staleness_seconds" for name in spec.reading_names)
     ranks = [pl.col(f"{name}_zone").replace_strict(list(ZONES), range(len(ZONES)), default=None) for name in zoned]
     order = pl.max_horizontal(*ranks, pl.lit(None, pl.Int64))
-    excess = pl.col(f"{_first_reading(spec).name}_excess")
+    excess = pl.col(f"{readings[0].name}_excess")
     last = failures.group_by("machine_id").last().select("machine_id", "codigo_evento", failed_at="event_timestamp")
     return (
         newest.join(last, on="machine_id", how="left")
@@ -206,7 +231,7 @@ def _rank(hours: pl.DataFrame, failures: pl.DataFrame, spec: FeatureSpec, end: d
             "machine_id",
             order.replace_strict(range(len(ZONES)), list(ZONES), default=None, return_dtype=pl.String).alias("zone"),
             (age + pl.duration(microseconds=staleness * 1e6)).alias("silence"),
-            pl.min_horizontal(*came, pl.lit(None, pl.Float64)).alias("coverage"),
+            pl.min_horizontal(coverages).alias("coverage"),
             "codigo_evento",
             "failed_at",
             *(
@@ -225,11 +250,6 @@ def _rank(hours: pl.DataFrame, failures: pl.DataFrame, spec: FeatureSpec, end: d
     )  # fmt: skip
 
 
-def _first_reading(spec: FeatureSpec) -> Reading:
-    """Choose what machines are ranked by: the first reading with zones, or the first."""
-    return next((reading for reading in spec.readings if reading.zone_boundaries), spec.readings[0])
-
-
 def _summarize_fleet(hours: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
     parts = (("low", 0.1), ("median", 0.5), ("high", 0.9))
     quantiles = [
@@ -242,14 +262,8 @@ def _summarize_fleet(hours: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
 
 def _list_partitions(store: FeatureStore, start: datetime, end: datetime) -> list[datetime]:
     """List the partitions that can hold something of the span: its own hours, and late arrivals."""
-    keys = store.lake.list_versions("processed/tiles")
-    hours = {hour for key in keys if (hour := parse_processed_key(key)) is not None and key == tiles_key(hour)}
+    hours = list_hours(store.lake, "processed/tiles", tiles_key)
     return sorted(hour for hour in hours if start - HOUR <= hour < end + store.allowed_lateness)
-
-
-def _scan_tiles(store: FeatureStore, partitions: Sequence[datetime], start: datetime, end: datetime) -> pl.LazyFrame:
-    tiles = store.scanner.scan([tiles_key(each) for each in partitions], TILE_SCHEMA, paths="path")
-    return tiles.filter(pl.col("tile_start") >= start, pl.col("tile_start") < end)
 
 
 def _choose_block(span: timedelta, series: int) -> timedelta:
@@ -302,9 +316,8 @@ def _count_rejected(rejected: pl.LazyFrame) -> pl.DataFrame:
     return rejected.with_columns(hour=_arrival_hour()).group_by(by).agg(lines=pl.len()).sort(by).collect()
 
 
-def _find_clocks(store: FeatureStore, partitions: Sequence[datetime], rejected: pl.LazyFrame) -> pl.DataFrame:
+def _find_clocks(tiles: pl.LazyFrame, rejected: pl.LazyFrame, store: FeatureStore) -> pl.DataFrame:
     """Name the machines with the most lines that came too late or from the future."""
-    tiles = store.scanner.scan([tiles_key(each) for each in partitions], TILE_SCHEMA, paths="path")
     too_late = (
         tiles.filter(_lateness() > store.allowed_lateness)
         .group_by("machine_id", "reading")

@@ -215,9 +215,9 @@ function showRows() {
   const all = find("more").dataset.all === "true";
   rows.forEach((row, number) => {
     const name = row.querySelector("button").textContent.toLowerCase();
-    row.hidden = wanted ? !name.includes(wanted) : !all && number >= 25;
+    row.hidden = wanted ? !name.includes(wanted) : !all && number >= report.shown_rows;
   });
-  find("more").hidden = all || wanted !== "" || rows.length <= 25;
+  find("more").hidden = all || wanted !== "" || rows.length <= report.shown_rows;
   find("more").textContent = `Show all ${rows.length}`;
 }
 

@@ -16,7 +16,7 @@ import vl_convert
 from handler.definitions.spec import Reading
 from handler.definitions.timestamps import HOUR, MICROSECOND, floor_to, format_instant
 from machine_features.report.charts import draw_charts
-from machine_features.report.collect import Findings, collect, is_ratio, steady_window
+from machine_features.report.collect import Findings, Windows, collect, is_ratio
 from machine_features.store import FeatureStore
 from machine_features.times import Instant, read_instant
 
@@ -30,7 +30,6 @@ _MOST_MEANS: Final = 300_000
 _DIGITS: Final = 4
 _ARRIVALS: Final = ".lt"
 """On time, late, too late."""
-
 
 _SHOWN_DAYS: Final = timedelta(days=7)
 
@@ -88,10 +87,10 @@ def render(findings: Findings) -> str:
     str
         HTML.
     """
-    readings = _find_readings(findings)
+    readings = findings.readings
     template = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
     charts = draw_charts(findings.start, findings.end)
-    data = {"charts": charts, **_gather(findings, readings)}
+    data = {"charts": charts, "shown_rows": _SHOWN_ROWS, **_gather(findings, readings)}
     units = ", ".join(f"{each.name} in {each.unit or 'its own unit'}" for each in readings)
     return template.substitute(
         title=f"Machines as of {_write_time(findings.end)} UTC",
@@ -106,19 +105,12 @@ def render(findings: Findings) -> str:
     )
 
 
-def _find_readings(findings: Findings) -> list[Reading]:
-    """Find the readings that came at all, those with zones first."""
-    came = set(findings.blocks.get_column("reading"))
-    readings = [reading for reading in findings.spec.readings if reading.name in came] or list(findings.spec.readings)
-    return sorted(readings, key=lambda reading: not reading.zone_boundaries)
-
-
 def _list_counts(findings: Findings) -> Iterator[str]:
     machines, late = findings.machines, findings.blocks.filter(pl.col("arrival") > 0)
     bad = machines.filter(pl.col("zone").is_in(["C", "D"])).height
     silent = machines.filter(pl.col("silence") > findings.silent_after).height
     late_blocks = late.select("machine_id", "block").n_unique()
-    if any(reading.zone_boundaries for reading in findings.spec.readings):
+    if findings.has_zones:
         yield _write_count(f"{bad:,} of {findings.fleet:,}", "in zone C or D", is_bad=bad > 0)
     else:
         yield _write_count(f"{findings.fleet:,}", "machines", is_bad=False)
@@ -135,13 +127,12 @@ def _write_count(number: str, meaning: str, *, is_bad: bool) -> str:
 
 def _write_table(findings: Findings, readings: Sequence[Reading]) -> str:
     first, *others = readings
-    shortest = min(findings.spec.windows, key=lambda window: window.length).label
-    longest = max(findings.spec.windows, key=lambda window: window.length).label
+    shortest, steady, longest = Windows.of(findings.spec)
     heads = [
         "machine",
-        *(["zone"] if any(reading.zone_boundaries for reading in readings) else []),
+        *(["zone"] if findings.has_zones else []),
         f"{first.name}<br>{shortest} mean{_write_unit(first)}",
-        f"its change<br>an hour, {steady_window(findings.spec)}",
+        f"its change<br>an hour, {steady}",
         "against own<br>baseline, fleet",
         *(f"{other.name}<br>{shortest} mean{_write_unit(other)}" for other in others),
         "last<br>reading",
@@ -159,7 +150,7 @@ def _write_row(number: int, row: Mapping[str, Any], findings: Findings, readings
     cells = [
         f'<th scope="row"><button type="button" data-machine="{number}">{html.escape(row["machine_id"])}</button></th>'
     ]
-    if any(reading.zone_boundaries for reading in readings):
+    if findings.has_zones:
         zone = row["zone"]
         cells.append(f'<td><span class="zone {zone or "none"}">{zone or "none"}</span></td>')
     cells += [
@@ -197,21 +188,21 @@ def _gather(findings: Findings, readings: Sequence[Reading]) -> dict[str, Any]:
     hours = (findings.end - findings.start) // HOUR
     windows = findings.spec.windows
     means = findings.machines.height * len(readings) * len(windows) * hours
-    every = -(-means // _MOST_MEANS)
+    every = max(1, -(-means // _MOST_MEANS))
     return {
         "start": _to_millis(findings.start),
         "end": _to_millis(findings.end),
         "block": findings.block / timedelta(milliseconds=1),
         "hours": hours,
-        "every": max(1, every),
+        "every": every,
         "windows": [window.label for window in windows],
-        "steady": [window.label for window in windows].index(steady_window(findings.spec)),
+        "steady": [window.label for window in windows].index(Windows.of(findings.spec).steady),
         "readings": [
             {"name": each.name, "unit": each.unit, "zones": each.zone_boundaries, "is_ratio": is_ratio(each)}
             for each in readings
         ],
         "fleet": _gather_fleet(findings, readings, hours),
-        "machines": _gather_machines(findings, readings, hours, max(1, every)),
+        "machines": _gather_machines(findings, readings, hours, every),
         "rejected": [[reason, _to_millis(hour), lines] for reason, hour, lines in findings.rejected.iter_rows()],
     }
 

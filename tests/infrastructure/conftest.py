@@ -1,15 +1,18 @@
 """The stack, applied once a session to an emulated AWS, and destroyed at the end."""
 
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.synth import make_files
-from tests.infrastructure.moto_cloud import Cloud, moto_cloud
+from scripts.synth import ROOT, make_files
+from tests.infrastructure.moto_cloud import REGION, Cloud, moto_cloud
 from tests.infrastructure.terraform import (
     Terraform,
     lay_out_stack,
@@ -35,6 +38,35 @@ class Deployment:
 
     def list_keys(self) -> list[str]:
         return list_keys(self.cloud, BUCKET)
+
+
+RUN = """
+import json, sys
+from handler.app import run
+from handler.definitions.timestamps import parse_instant
+run(json.loads(sys.argv[1]), now=parse_instant(sys.argv[2]), function_name="plant")
+"""
+
+
+def run_handler(
+    cloud: Cloud, credentials: Mapping[str, str], event: Mapping[str, str], *, bucket: str, table: str, now: str
+) -> dict[str, Any]:
+    """Run the handler in a process of its own, as the deployed function is configured; return its answer."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        **{name.upper(): value for name, value in credentials.items()},
+        "AWS_ENDPOINT_URL": cloud.endpoint,
+        "AWS_REGION": REGION,
+        "DATA_LAKE_BUCKET": bucket,
+        "DYNAMODB_TABLE_NAME": table,
+        "TIME_WINDOW": "6",
+    }
+    command = [sys.executable, "-c", RUN, json.dumps(event), now]
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr + result.stdout
+    answers = [json.loads(entry) for entry in result.stdout.splitlines() if '"run finished"' in entry]
+    answer: dict[str, Any] = answers[0]
+    return answer
 
 
 def list_keys(cloud: Cloud, bucket: str, prefix: str = "") -> list[str]:
@@ -77,3 +109,12 @@ def deployed(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     left = deployment.list_keys()
     assert RAW_KEY in left, "destroying must leave the bucket's objects"
     assert not [key for key in left if key.startswith("artifacts/")]
+
+
+@pytest.fixture
+def fresh(deployed: Deployment, tmp_path: Path) -> Terraform:
+    """The stack in a project where nothing was applied yet."""
+    write_artifacts(tmp_path / "lambda_artifacts")
+    terraform = Terraform(lay_out_stack(tmp_path), deployed.terraform.environment)
+    terraform.init()
+    return terraform

@@ -1,9 +1,5 @@
 """What readers of features get by variable: a Glue table with projected partitions, and a policy to read with."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,13 +14,14 @@ from handler.definitions.spec import FeatureSpec
 from machine_features import FeatureStore
 from scripts.synth import ROOT
 from tests.harness import at, line
+from tests.infrastructure.conftest import run_handler
 from tests.infrastructure.moto_cloud import REGION, Cloud
 from tests.infrastructure.terraform import Terraform, require_terraform, terraform_environment, write_artifacts
-from tests.infrastructure.test_role import RUN
 
 BUCKET, DATABASE = "readers-data-lake", "readers_features"
 TABLE = "readers-RealtimeFeatures"
-ROOT_KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+AS_OF = "2025-10-15T09:00:00Z"
+ROOT_KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 MAIN = f"""
 module "processing" {{
   source                = "{ROOT}/modules/processing"
@@ -73,13 +70,7 @@ def lake(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lak
     terraform = Terraform(folder, terraform_environment(cloud.endpoint, folder))
     terraform.init()
     terraform.apply()
-    environment = {
-        "PATH": os.environ["PATH"], **ROOT_KEYS, "AWS_ENDPOINT_URL": cloud.endpoint, "AWS_REGION": REGION,
-        "DATA_LAKE_BUCKET": BUCKET, "DYNAMODB_TABLE_NAME": TABLE, "TIME_WINDOW": "6",
-    }  # fmt: skip
-    event = json.dumps({"as_of": "2025-10-15T09:00:00Z"})
-    command = [sys.executable, "-c", RUN, event, "2025-10-15T09:00:00Z"]
-    subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    run_handler(cloud, ROOT_KEYS, {"as_of": AS_OF}, bucket=BUCKET, table=TABLE, now=AS_OF)
     yield Lake(cloud, terraform, terraform.outputs()["role"])
     terraform.destroy()
 

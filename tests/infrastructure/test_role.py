@@ -1,27 +1,15 @@
 """The function under its own role: what it needs is allowed, and the rest is refused."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from scripts.synth import ROOT
 from tests.harness import at, line
-from tests.infrastructure.conftest import BUCKET, Deployment
-from tests.infrastructure.moto_cloud import REGION
+from tests.infrastructure.conftest import BUCKET, Deployment, run_handler
 
-RUN = """
-import json, sys
-from handler.app import run
-from handler.definitions.timestamps import parse_instant
-run(json.loads(sys.argv[1]), now=parse_instant(sys.argv[2]), function_name="plant")
-"""
 RAW = "raw/year=2025/month=10/day=15/hour=08/readings.jsonl"
 AS_OF = "2025-10-15T09:00:00Z"
 OTHER_BUCKET, OTHER_TABLE = "plant-accounts", "plant-Orders"
@@ -51,32 +39,17 @@ def as_role(deployed: Deployment, credentials: Mapping[str, str]) -> Iterator[Ma
         yield credentials
 
 
-def run_handler(deployed: Deployment, credentials: Mapping[str, str], event: Mapping[str, str]) -> dict[str, Any]:
-    """Run the handler in a process of its own, as the deployed function is configured; return its answer."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        **{name.upper(): value for name, value in credentials.items()},
-        "AWS_ENDPOINT_URL": deployed.cloud.endpoint,
-        "AWS_REGION": REGION,
-        "DATA_LAKE_BUCKET": BUCKET,
-        "DYNAMODB_TABLE_NAME": deployed.outputs["realtime_features_table_name"],
-        "TIME_WINDOW": "6",
-    }
-    command = [sys.executable, "-c", RUN, json.dumps(event), AS_OF]
-    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr + result.stdout
-    answers = [json.loads(entry) for entry in result.stdout.splitlines() if '"run finished"' in entry]
-    answer: dict[str, Any] = answers[0]
-    return answer
-
-
 def test_a_run_needs_no_more_than_the_role_allows(deployed: Deployment, as_role: Mapping[str, str]) -> None:
-    answer = run_handler(deployed, as_role, {"as_of": AS_OF})
+    def run(event: Mapping[str, str]) -> dict[str, Any]:
+        table = deployed.outputs["realtime_features_table_name"]
+        return run_handler(deployed.cloud, as_role, event, bucket=BUCKET, table=table, now=AS_OF)
+
+    answer = run({"as_of": AS_OF})
     assert answer["lines"]["accepted"] == 12
     assert answer["online"]["written"] == 1
-    again = run_handler(deployed, as_role, {"as_of": AS_OF})
+    again = run({"as_of": AS_OF})
     assert (again["lines"]["read"], again["tiles"]["built"]) == (0, 0)
-    backfill = run_handler(deployed, as_role, {"start": "2025-10-15T06:00:00Z", "end": AS_OF})
+    backfill = run({"start": "2025-10-15T06:00:00Z", "end": AS_OF})
     assert backfill["training"]["files"] == 3
     listed = deployed.cloud.client("s3", **as_role).list_objects_v2(Bucket=BUCKET, Prefix="processed/")
     keys = [item["Key"] for item in listed["Contents"]]

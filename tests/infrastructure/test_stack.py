@@ -2,13 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from processing.allocator import ALLOCATOR
 from tests.infrastructure.conftest import BUCKET, Deployment
-from tests.infrastructure.terraform import Terraform, lay_out_stack, write_artifacts
+from tests.infrastructure.terraform import Terraform, write_artifacts
 
 LAYER_KEYS = "artifacts/plant/pandas_layer-"
 
@@ -49,15 +48,6 @@ BAD_VALUES = {
     ),
 }
 BAD_SCHEDULES = ("cron(banana)", "cron(0 9 * * *)", "rate(6)", "at(2025-10-15T00:00:00)", "cron(0 9 * * ? * *)")
-
-
-@pytest.fixture
-def fresh(deployed: Deployment, tmp_path: Path) -> Terraform:
-    """The stack in a project where nothing was applied yet."""
-    write_artifacts(tmp_path / "lambda_artifacts")
-    terraform = Terraform(lay_out_stack(tmp_path), deployed.terraform.environment)
-    terraform.init()
-    return terraform
 
 
 def test_outputs(deployed: Deployment) -> None:

@@ -18,7 +18,6 @@ from tests.infrastructure.conftest import BUCKET, Deployment, list_keys
 from tests.infrastructure.moto_cloud import Cloud
 from tests.infrastructure.terraform import (
     Terraform,
-    lay_out_stack,
     require_terraform,
     terraform_environment,
     write_artifacts,
@@ -209,15 +208,6 @@ GAPS = {
     "cron(30 2,8,20 * * ? *)": "12",
     "cron(0 */8 * * ? *)": "8",
 }
-
-
-@pytest.fixture
-def fresh(deployed: Deployment, tmp_path: Path) -> Terraform:
-    """The stack in a project where nothing was applied yet."""
-    write_artifacts(tmp_path / "lambda_artifacts")
-    terraform = Terraform(lay_out_stack(tmp_path), deployed.terraform.environment)
-    terraform.init()
-    return terraform
 
 
 def write_schedules(schedules: Sequence[str], more: str = "") -> str:

@@ -1,12 +1,21 @@
 """The simulated plant's lake, made once."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from local.simulate import Plant, simulate_hours
-from tests.harness import HOUR, Pipeline, Row
+from tests.harness import HOUR, Pipeline, Row, environment_without_python
+
+
+def convert_data_set(shared: Path, data_set: str, root: Path, *options: str) -> None:
+    """Make a lake of real sensor data, as the files of a gateway."""
+    command = [sys.executable, str(shared / "tools" / "to_lake.py"), data_set, "--out", str(root), *options]
+    subprocess.run(command, check=True, env=environment_without_python(), stdout=subprocess.DEVNULL)
 
 
 @dataclass

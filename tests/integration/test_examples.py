@@ -12,6 +12,7 @@ import pytest
 
 from examples import bearings, predict_failures
 from tests.harness import Pipeline, at, environment_without_python
+from tests.integration.conftest import convert_data_set
 from tests.measured import ROOT
 
 
@@ -63,8 +64,7 @@ def test_judging_counts_rows_and_failures() -> None:
 
 
 def test_bearings(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, str(shared / "tools" / "to_lake.py"), "ims2", "--out", str(tmp_path)]
-    subprocess.run(command, check=True, env=environment_without_python(), stdout=subprocess.DEVNULL)
+    convert_data_set(shared, "ims2", tmp_path)
     begin = at(0).replace(year=2004, month=2, day=12, hour=10)
     Pipeline(tmp_path).backfill(begin, begin + timedelta(days=7))
     assert bearings.main(["--lake", tmp_path.as_uri(), "--json"]) == 0

@@ -1,7 +1,5 @@
 """Real sensor data as lakes: the pipeline against the exact reference."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +8,8 @@ import pytest
 from handler.definitions.timestamps import HOUR
 from handler.lake.lake import Lake
 from tests import reference
-from tests.harness import Pipeline, check_sums, environment_without_python
+from tests.harness import Pipeline, check_sums
+from tests.integration.conftest import convert_data_set
 
 DATA_SETS = {
     "nab-machine": (datetime(2013, 12, 2, 21, tzinfo=UTC), 22_695),
@@ -25,13 +24,7 @@ def test_features_of_real_data_agree_with_the_reference(
     shared: Path, tmp_path: Path, data_set: str, lines_per_file: int
 ) -> None:
     start, rows = DATA_SETS[data_set]
-    command = [sys.executable, str(shared / "tools" / "to_lake.py"), data_set, "--out", str(tmp_path)]
-    subprocess.run(
-        [*command, "--lines-per-file", str(lines_per_file)],
-        check=True,
-        env=environment_without_python(),
-        stdout=subprocess.DEVNULL,
-    )
+    convert_data_set(shared, data_set, tmp_path, "--lines-per-file", str(lines_per_file))
     account = reference.read_lake(tmp_path)
     last = max(reading.time for reading in account.readings)
     end = last.replace(minute=0, second=0, microsecond=0) + HOUR

@@ -1,8 +1,6 @@
 """The report, opened in headless Chromium: what it draws, what it says, and that it asks nothing of the network."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from machine_features import FeatureStore
 from machine_features.__main__ import main
 from machine_features.report.page import write_report
 from scripts.browser import start
-from tests.harness import HOUR, Pipeline, at, environment_without_python, line, write_raw
-from tests.integration.conftest import SimulatedPlant
+from tests.harness import HOUR, Pipeline, at, line, write_raw
+from tests.integration.conftest import SimulatedPlant, convert_data_set
 from tests.measured import ROOT
 
 BROWSER = ROOT / ".tools" / "browser"
@@ -182,8 +180,7 @@ def test_page_of_1000_machines_is_below_5_mb(browser: Browser, tmp_path: Path) -
 
 
 def test_bearings_that_stay_in_zone_a_are_told_from_each_other(browser: Browser, shared: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(shared / "tools" / "to_lake.py"), "ims2", "--out", str(tmp_path)]
-    subprocess.run(command, check=True, env=environment_without_python(), stdout=subprocess.DEVNULL)
+    convert_data_set(shared, "ims2", tmp_path)
     begin = at(0).replace(year=2004, month=2, day=12, hour=10)
     Pipeline(tmp_path).backfill(begin, begin + timedelta(days=6, hours=21))
     with open_page(browser, write(tmp_path, tmp_path / "r.html")) as opened:
