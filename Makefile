@@ -31,7 +31,8 @@ TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready $(FUZZER)
 # As main.py names it. Provider locks name registries, and fail behind a mirror; the provider's version is in the stack.
 STACK = $(if $(TF_VAR_project_name),$(TF_VAR_project_name)-processing,processing)
 NODE_MODULES := node_modules/.ready
-BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64)
+BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64) \
+	--python $(patsubst python%,%,$(or $(TF_VAR_lambda_runtime),python3.11))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from layer_build.build import Order, build
 from layer_build.cache import find_cache
 from layer_build.errors import LayerBuildError
 from layer_build.show import explain_sizes, show_progress, show_sizes
-from layer_build.target import TARGETS
+from layer_build.target import PYTHONS, TARGETS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _WIDTH: Final = 160
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root=options.root,
         out=options.out,
         cache=options.cache,
-        target=TARGETS[options.arch],
+        target=replace(TARGETS[options.arch], python=options.python),
         strip=options.strip,
         fresh=options.fresh,
     )
@@ -53,6 +54,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="layer_build", description="Build the Lambda layer and the function's package, and check that they work."
     )
     parser.add_argument("--arch", choices=sorted(TARGETS), default="x86_64", help="the function's (default: x86_64)")
+    parser.add_argument("--python", choices=PYTHONS, default=PYTHONS[0], help="the runtime's (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("lambda_artifacts"), metavar="DIR", help="default: ./lambda_artifacts"
     )

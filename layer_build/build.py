@@ -1,7 +1,7 @@
 """The stages in their order.
 
-The layer: lock → wheels → unpack → prune → strip → docstrings → bytecode → check → archive. The function's package:
-compile → bytecode → check → archive. Then both together: check.
+The layer: lock → wheels → unpack → licences → prune → strip → docstrings → bytecode → check → archive. The function's
+package: compile → bytecode → check → archive. Then both together: check.
 """
 
 import hashlib
@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from layer_build.archive import write_archive, write_text
+from layer_build.bill import Inside, describe_layer, read_inside
 from layer_build.bytecode import compile_files
 from layer_build.check import check_libraries, check_size, check_smoke
 from layer_build.compile import LIBRARY, compile_library, find_compiler, read_sources
 from layer_build.docstrings import empty_docstrings
 from layer_build.errors import WheelError
+from layer_build.interpreter import Interpreter, find_interpreter
+from layer_build.licences import add_licence
 from layer_build.lock import Requirement, read_lock
-from layer_build.manifest import Content, describe_contents, describe_layer
+from layer_build.manifest import Content, describe_contents
 from layer_build.prune import prune_files
 from layer_build.strip import strip_files
-from layer_build.target import LAYER_PREFIX, MARGIN, PYTHON, UNPACKED_LIMIT, Target
+from layer_build.target import LAYER_PREFIX, MARGIN, UNPACKED_LIMIT, Target
 from layer_build.unpack import Distribution, unpack_wheel
 from layer_build.wheels import Wheel, WheelCache, fetch_wheels, hash_file
 
@@ -52,7 +55,7 @@ class Order:
     cache
         The folder for wheels, finished layers and compiled libraries.
     target
-        The architecture.
+        The architecture and the Python.
     strip
         Whether to strip libraries.
     fresh
@@ -77,6 +80,8 @@ class Layer:
         The zip's.
     contents
         The distributions.
+    insides
+        By distribution, its own bills.
     saved
         Bytes that pruning took, by reason.
     libraries
@@ -85,6 +90,7 @@ class Layer:
 
     sha256: str
     contents: tuple[Content, ...]
+    insides: Mapping[str, Inside]
     saved: Mapping[str, int]
     libraries: int
 
@@ -114,18 +120,19 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     LayerBuildError
         The subclass that names the problem. Zips of an earlier build are then gone or as they were, never half new.
     """
+    interpreter = find_interpreter(order.target.python)
     requirements = read_lock(order.root / "Pipfile.lock", order.target)
     report(f"read {len(requirements)} locked releases")
-    layer_path = order.cache / "layers" / _fingerprint(order, requirements) / LAYER
+    layer_path = order.cache / "layers" / _fingerprint(order, requirements, interpreter) / LAYER
     layer = None if order.fresh else _find_finished(layer_path)
     if layer is None:
         wheels = fetch_wheels(requirements, order.target, WheelCache(order.cache / "wheels"), report=report)
-        layer = _build_layer(order, wheels, layer_path, report)
+        layer = _build_layer(order, wheels, interpreter, layer_path, report)
     else:
         report(f"took the layer from the cache: nothing in it changed ({layer.sha256[:12]})")
     sources = read_sources(order.root)
     library = compile_library(sources, order.target.triple, order.cache, report=report, fresh=order.fresh)
-    function = collect_function(order.root, library)
+    function = collect_function(order.root, library, interpreter)
     function_libraries = check_libraries(function, order.target)
     function_path = layer_path.with_name(FUNCTION)
     function_digest = write_archive(function_path, function)
@@ -134,11 +141,11 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     check_size(layer.size, function_size)
     ran = order.target.linux == platform.machine()
     if ran:
-        _check_once(order, (layer_path, function_path), (layer.sha256, function_digest), report)
+        _check_once(order, interpreter, (layer_path, function_path), (layer.sha256, function_digest), report)
     else:
         report(f"{order.target.arch} cannot run on this machine ({platform.machine()}): checked statically only")
     manifest = {
-        "target": {"arch": order.target.arch, "python": ".".join(map(str, PYTHON)), "zlib": zlib.ZLIB_RUNTIME_VERSION},
+        "target": {"arch": order.target.arch, "python": order.target.python, "zlib": zlib.ZLIB_RUNTIME_VERSION},
         "layer": {"file": LAYER, "sha256": layer.sha256, "zipped": layer_path.stat().st_size, "unpacked": layer.size},
         "function": {
             "file": FUNCTION,
@@ -158,7 +165,7 @@ def build(order: Order, report: Report) -> dict[str, Any]:
     return manifest
 
 
-def collect_function(root: Path, library: bytes) -> dict[str, bytes]:
+def collect_function(root: Path, library: bytes, interpreter: Interpreter) -> dict[str, bytes]:
     """Collect the function's own package, with bytecode and its docstrings, by path in its zip.
 
     Parameters
@@ -167,6 +174,8 @@ def collect_function(root: Path, library: bytes) -> dict[str, bytes]:
         The project.
     library
         The compiled library; one that lies in the package is this machine's, and is passed over.
+    interpreter
+        The Python that is to load it.
 
     Returns
     -------
@@ -182,19 +191,21 @@ def collect_function(root: Path, library: bytes) -> dict[str, bytes]:
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sources}
     if f"{_FUNCTION_PACKAGE}/__init__.py" not in files:
         raise WheelError(f"there is no package {_FUNCTION_PACKAGE}/ in {root}; run the build in the project's folder")
-    return files | {LIBRARY: library} | compile_files(files, _TASK)
+    return files | {LIBRARY: library} | compile_files(files, _TASK, interpreter)
 
 
-def _build_layer(order: Order, wheels: Sequence[Wheel], path: Path, report: Report) -> Layer:
+def _build_layer(order: Order, wheels: Sequence[Wheel], interpreter: Interpreter, path: Path, report: Report) -> Layer:
     files: dict[str, bytes] = {}
     saved: dict[str, int] = {}
     contents = []
+    insides = {}
     for wheel in wheels:
-        built, content, taken = _build_distribution(order, wheel)
+        built, content, inside, taken = _build_distribution(order, wheel, interpreter)
         for place in sorted(files.keys() & built.keys()):
             raise WheelError(f"{wheel.path.name} holds {place}, and so does another locked wheel")
         files |= built
         contents.append(content)
+        insides[content.name] = inside
         for reason, size in taken.items():
             saved[reason] = saved.get(reason, 0) + size
         report(f"{content.name} {content.version}: {content.unpacked:,} bytes unpacked, {content.size:,} in the layer")
@@ -202,20 +213,23 @@ def _build_layer(order: Order, wheels: Sequence[Wheel], path: Path, report: Repo
     report(f"checked {libraries} libraries for {order.target}")
     check_size(sum(map(len, files.values())), 0)
     digest = write_archive(path, {LAYER_PREFIX + place: data for place, data in files.items()})
-    layer = Layer(digest, tuple(contents), saved, libraries)
+    layer = Layer(digest, tuple(contents), insides, saved, libraries)
     write_text(path.with_suffix(".json"), json.dumps(asdict(layer)))
     report(f"packed the layer: {len(files):,} files")
     return layer
 
 
-def _build_distribution(order: Order, wheel: Wheel) -> tuple[dict[str, bytes], Content, Mapping[str, int]]:
+def _build_distribution(
+    order: Order, wheel: Wheel, interpreter: Interpreter
+) -> tuple[dict[str, bytes], Content, Inside, Mapping[str, int]]:
     unpacked = unpack_wheel(wheel.path)
+    unpacked = unpacked.with_files(add_licence(unpacked.name, unpacked.files))
     pruned = prune_files(unpacked.files)
     stripped = strip_files(pruned.files) if order.strip else dict(pruned.files)
     emptied = empty_docstrings(stripped)
-    bytecode = compile_files(emptied, _OPT + LAYER_PREFIX, jobs=os.cpu_count() or 1)
+    bytecode = compile_files(emptied, _OPT + LAYER_PREFIX, interpreter, jobs=os.cpu_count() or 1)
     content = _measure(unpacked, wheel, pruned.files, stripped, emptied, bytecode)
-    return emptied | bytecode, content, pruned.saved
+    return emptied | bytecode, content, read_inside(unpacked.files), pruned.saved
 
 
 def _measure(unpacked: Distribution, wheel: Wheel, *stages: Mapping[str, bytes]) -> Content:
@@ -235,24 +249,27 @@ def _measure(unpacked: Distribution, wheel: Wheel, *stages: Mapping[str, bytes])
     )
 
 
-def _check_once(order: Order, zips: tuple[Path, Path], digests: tuple[str, str], report: Report) -> None:
+def _check_once(
+    order: Order, interpreter: Interpreter, zips: tuple[Path, Path], digests: tuple[str, str], report: Report
+) -> None:
     """Run the smoke test, unless these very bytes, under this very test, passed it on this machine before."""
     mark = zips[0].with_name(f"passed-{'-'.join(digest[:32] for digest in digests)}")
     if mark.exists() and not order.fresh:
         report("these very zips ran in an isolated Python before: not run again (--fresh does)")
         return
-    answer = check_smoke(*zips)
+    answer = check_smoke(*zips, interpreter)
     mark.touch()
     report(f"ran everything once in an isolated Python, from {answer['modules']} compiled modules")
 
 
-def _fingerprint(order: Order, requirements: Sequence[Requirement]) -> str:
+def _fingerprint(order: Order, requirements: Sequence[Requirement], interpreter: Interpreter) -> str:
     """Digest everything that a layer's bytes depend on: the lock, the target, the options, this package, Python."""
-    recipe = sorted(Path(__file__).parent.glob("*.py"))
+    recipe = sorted(path for pattern in ("*.py", "licences/*") for path in Path(__file__).parent.glob(pattern))
     parts = [
         [asdict(requirement) for requirement in requirements],
         asdict(order.target),
         order.strip,
+        interpreter.version,
         platform.python_version(),
         zlib.ZLIB_RUNTIME_VERSION,
         {path.name: hash_file(path) for path in recipe},
@@ -265,7 +282,8 @@ def _find_finished(path: Path) -> Layer | None:
     try:
         found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         contents = tuple(Content(**content) for content in found["contents"])
-        layer = Layer(found["sha256"], contents, found["saved"], found["libraries"])
+        insides = {name: Inside(**inside) for name, inside in found["insides"].items()}
+        layer = Layer(found["sha256"], contents, insides, found["saved"], found["libraries"])
         return layer if hash_file(path) == layer.sha256 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -287,6 +305,6 @@ def _publish(out: Path, layer_path: Path, function_path: Path, layer: Layer, man
         shutil.copyfile(path, partial)
         partial.replace(out / path.name)
         write_text(out / f"{path.name}.sha256", f"{manifest[key]['sha256']}  {path.name}\n")
-    bill = describe_layer(layer.contents, layer.sha256)
+    bill = describe_layer(layer.contents, layer.insides, layer.sha256)
     write_text(out / "pandas_layer.cdx.json", json.dumps(bill, indent=2) + "\n")
     write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")

@@ -3,24 +3,21 @@
 The files are *unchecked*: Python loads them without looking at the source's time, which a layer does not keep.
 """
 
-import importlib.util
 import marshal
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from types import CodeType
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from layer_build.errors import BytecodeError
-from layer_build.target import PYTHON
+from layer_build.interpreter import Interpreter
 
-_TAG: Final = f"cpython-{PYTHON[0]}{PYTHON[1]}"
-_HASH_BASED_UNCHECKED: Final = (1).to_bytes(4, "little")
-_CHUNK: Final = 40
+_SCRIPT: Final = Path(__file__).with_name("pyc.py")
 
 
-def compile_files(files: Mapping[str, bytes], prefix: str, *, jobs: int = 1) -> dict[str, bytes]:
+def compile_files(
+    files: Mapping[str, bytes], prefix: str, interpreter: Interpreter, *, jobs: int = 1
+) -> dict[str, bytes]:
     """Compile a tree's modules.
 
     Parameters
@@ -29,40 +26,44 @@ def compile_files(files: Mapping[str, bytes], prefix: str, *, jobs: int = 1) -> 
         Bytes by path in the site folder; what does not end in ``.py`` is passed over.
     prefix
         Where the folder lies in Lambda, with a slash at the end: the path that tracebacks show.
+    interpreter
+        The Python that is to load them.
     jobs
         Processes to compile in.
 
     Returns
     -------
     dict
-        Only the bytecode, by path: ``a/__pycache__/b.cpython-311.pyc`` for ``a/b.py``. Equal for equal input, whatever
-        else the process has loaded and whatever its hash seed.
+        Only the bytecode, by path: ``a/__pycache__/b.cpython-311.pyc`` for ``a/b.py``. Equal for equal input, however
+        many processes share the work and whatever their hash seed.
 
     Raises
     ------
     BytecodeError
-        If a module does not compile, or this is not the target's Python.
+        If a module does not compile.
     """
-    if sys.version_info[:2] != PYTHON or sys.implementation.cache_tag != _TAG:
-        raise BytecodeError(
-            f"this is Python {sys.version.split()[0]}, and bytecode is wanted for {PYTHON[0]}.{PYTHON[1]}; "
-            f"run python{PYTHON[0]}.{PYTHON[1]} -m layer_build"
-        )
-    modules = [(prefix + path, data) for path, data in sorted(files.items()) if path.endswith(".py")]
-    paths = (place_bytecode(path) for path in sorted(files) if path.endswith(".py"))
-    if jobs == 1 or len(modules) < _CHUNK:
-        return dict(zip(paths, map(_compile_one, modules), strict=True))
-    with ProcessPoolExecutor(jobs) as pool:
-        return dict(zip(paths, pool.map(_compile_one, modules, chunksize=_CHUNK), strict=True))
+    modules = {path: data for path, data in sorted(files.items()) if path.endswith(".py")}
+    asked = marshal.dumps([(prefix + path, data) for path, data in modules.items()])
+    command = [interpreter.path, "-I", "-S", "-B", str(_SCRIPT), str(jobs)]
+    result = subprocess.run(command, input=asked, capture_output=True, check=False)  # noqa: S603 - our own script
+    if result.returncode:
+        last = (result.stderr.decode(errors="replace").splitlines() or [f"it ended with {result.returncode}"])[-1]
+        raise BytecodeError(f"{interpreter.path} cannot compile: {last}")
+    compiled: list[bytes] | str = marshal.loads(result.stdout)  # noqa: S302 - from the process just run
+    if isinstance(compiled, str):
+        raise BytecodeError(f"{compiled}; prune it if nothing imports it")
+    return dict(zip((place_bytecode(path, interpreter.tag) for path in modules), compiled, strict=True))
 
 
-def place_bytecode(path: str) -> str:
+def place_bytecode(path: str, tag: str) -> str:
     """Say where Python looks for a module's bytecode.
 
     Parameters
     ----------
     path
         A module's path, with slashes.
+    tag
+        The Python's name in the names of such files.
 
     Returns
     -------
@@ -71,47 +72,8 @@ def place_bytecode(path: str) -> str:
 
     Examples
     --------
-    >>> place_bytecode("polars/io/csv.py")
+    >>> place_bytecode("polars/io/csv.py", "cpython-311")
     'polars/io/__pycache__/csv.cpython-311.pyc'
     """
     folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}__pycache__/{name.removesuffix('.py')}.{_TAG}.pyc"
-
-
-def _compile_one(module: tuple[str, bytes]) -> bytes:
-    path, source = module
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-    except (SyntaxError, ValueError) as error:
-        raise BytecodeError(f"{path} does not compile: {error}; prune it if nothing imports it") from None
-    return importlib.util.MAGIC_NUMBER + _HASH_BASED_UNCHECKED + importlib.util.source_hash(source) + _dump(code)
-
-
-def _dump(code: CodeType) -> bytes:
-    """Serialize code so that equal code gives equal bytes.
-
-    marshal marks each object that has more than one reference anywhere in the process. So a name that another module
-    also uses is written otherwise than a name used once. With a second reference to everything, all are marked.
-    """
-    held = list(_walk(code))
-    data = marshal.dumps(code)
-    del held
-    return data
-
-
-def _walk(code: CodeType) -> Iterator[object]:
-    names = (*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars)
-    tables = (code.co_names, code.co_linetable, code.co_exceptiontable)
-    yield from (code, code.co_name, code.co_qualname, code.co_filename, *names, *tables)
-    yield from _walk_constants((code.co_consts,))
-
-
-def _walk_constants(values: Iterable[object]) -> Iterator[object]:
-    for value in values:
-        yield value
-        if isinstance(value, CodeType):
-            yield from _walk(value)
-        elif isinstance(value, tuple | frozenset):
-            yield from _walk_constants(value)
+    return f"{folder}{slash}__pycache__/{name.removesuffix('.py')}.{tag}.pyc"

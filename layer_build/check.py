@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 from layer_build.errors import LibraryError, SizeError, SmokeError
+from layer_build.interpreter import Interpreter
 from layer_build.strip import MAGIC
 from layer_build.target import GLIBC, LAYER_PREFIX, MARGIN, UNPACKED_LIMIT, Target
 
@@ -122,7 +122,7 @@ def _read_versions(elf: ELFFile) -> set[str]:
     return versions
 
 
-def check_smoke(layer: Path, function: Path) -> dict[str, Any]:
+def check_smoke(layer: Path, function: Path, interpreter: Interpreter) -> dict[str, Any]:
     """Unpack both zips, and run everything once in an isolated interpreter that sees nothing else.
 
     Parameters
@@ -131,6 +131,8 @@ def check_smoke(layer: Path, function: Path) -> dict[str, Any]:
         The layer's zip, as it would be uploaded.
     function
         The function's zip, as it would be uploaded.
+    interpreter
+        The Python they are for.
 
     Returns
     -------
@@ -149,7 +151,7 @@ def check_smoke(layer: Path, function: Path) -> dict[str, Any]:
                 archive.extractall(root)
         script = Path(folder) / _SMOKE.name
         script.write_bytes(_SMOKE.read_bytes())
-        command = [sys.executable, "-I", "-S", "-B", str(script), str(roots[0] / LAYER_PREFIX), str(roots[1])]
+        command = [interpreter.path, "-I", "-S", "-B", str(script), str(roots[0] / LAYER_PREFIX), str(roots[1])]
         # numpy's BLAS is told by these what processor to take this one for, where it guesses wrong
         environment = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
         try:

@@ -10,6 +10,7 @@
     ├── WheelError            7   a wheel is not as a wheel should be
     ├── StripError            8   a library cannot be stripped
     ├── BytecodeError         9   a source file does not compile
+    ├── InterpreterError     15   the target's Python is not on this machine
     ├── CompileError         14   the handler's C source does not compile
     └── CheckError           10   the layer was built, and would not do
         ├── SizeError        11   it does not fit into Lambda
@@ -86,9 +87,15 @@ class StripError(LayerBuildError):
 
 
 class BytecodeError(LayerBuildError):
-    """A source file does not compile, or this is not the target's Python."""
+    """A source file does not compile."""
 
     exit_status = 9
+
+
+class InterpreterError(LayerBuildError):
+    """The target's Python, which compiles and tries the layer, is not on this machine."""
+
+    exit_status = 15
 
 
 class CompileError(LayerBuildError):

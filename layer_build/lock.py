@@ -9,7 +9,7 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 
 from layer_build.errors import LockError
-from layer_build.target import PYTHON, Target
+from layer_build.target import Target
 
 CATEGORY: Final = "layer"
 _MEND: Final = "run `make lock`"
@@ -92,15 +92,14 @@ def _holds(package: dict[str, Any], environment: dict[str, str]) -> bool:
 
 def _describe(target: Target) -> dict[str, str]:
     """Describe the target as markers see it."""
-    version = ".".join(map(str, PYTHON))
     return {
         "implementation_name": "cpython",
         "os_name": "posix",
         "platform_machine": target.linux,
         "platform_python_implementation": "CPython",
         "platform_system": "Linux",
-        "python_full_version": f"{version}.0",
-        "python_version": version,
+        "python_full_version": f"{target.python}.0",
+        "python_version": target.python,
         "sys_platform": "linux",
         "extra": "",
     }

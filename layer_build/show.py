@@ -36,7 +36,8 @@ def show_progress(console: Console) -> Iterator[Callable[[str], object]]:
 def show_sizes(console: Console, manifest: Mapping[str, Any]) -> None:
     """Show each distribution's bytes before and after, and the total against Lambda's limit."""
     stages = list(_STAGES) if console.width >= _FULL_WIDTH else ["unpacked", "size"]
-    table = Table("distribution", title=f"Bytes in the layer for {manifest['target']['arch']}", title_justify="left")
+    built = f"{manifest['target']['arch']}, Python {manifest['target']['python']}"
+    table = Table("distribution", title=f"Bytes in the layer for {built}", title_justify="left")
     for stage in stages:
         table.add_column(_STAGES[stage], justify="right")
     rows = sorted(manifest["distributions"], key=lambda row: -row["size"])

@@ -1,11 +1,13 @@
-"""What the layer is built for: AWS's python3.11 runtime on Amazon Linux 2, and its limits."""
+"""What the layer is built for: AWS's runtimes of Python, and their limits."""
 
 from dataclasses import dataclass
 from typing import Final
 
-PYTHON: Final = (3, 11)
+PYTHONS: Final = ("3.11", "3.12", "3.13")
+"""The runtimes, the default first."""
 GLIBC: Final = (2, 26)
-"""The runtime's C library: a wheel for a newer one does not load there."""
+"""The C library of python3.11's runtime, Amazon Linux 2: a wheel for a newer one does not load there. The others have a
+newer one (Amazon Linux 2023), and need no wheel that wants it."""
 UNPACKED_LIMIT: Final = 262_144_000
 """Bytes that Lambda unpacks at most, all layers and the function together."""
 MARGIN: Final = 5_000_000
@@ -16,7 +18,7 @@ LAYER_PREFIX: Final = "python/"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One architecture of Lambda.
+    """One architecture of Lambda, and one of its Pythons.
 
     Attributes
     ----------
@@ -28,12 +30,15 @@ class Target:
         ELF's name, as pyelftools says it.
     oldest_glibc
         The minor version of the oldest glibc that manylinux knows for this architecture.
+    python
+        The Python's version, for example ``"3.11"``.
     """
 
     arch: str
     linux: str
     elf_machine: str
     oldest_glibc: int
+    python: str = PYTHONS[0]
 
     @property
     def triple(self) -> str:
@@ -45,6 +50,17 @@ class Target:
         'aarch64-linux-gnu.2.17'
         """
         return f"{self.linux}-linux-gnu.2.17"
+
+    @property
+    def abi(self) -> str:
+        """The tag of wheels for this very Python.
+
+        Examples
+        --------
+        >>> TARGETS["arm64"].abi
+        'cp311'
+        """
+        return f"cp{self.python.replace('.', '')}"
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -64,7 +80,7 @@ class Target:
         return tuple(tags)
 
     def __str__(self) -> str:
-        return f"cp{PYTHON[0]}{PYTHON[1]}, {self.linux}, glibc {GLIBC[0]}.{GLIBC[1]}"
+        return f"{self.abi}, {self.linux}, glibc {GLIBC[0]}.{GLIBC[1]}"
 
 
 TARGETS: Final = {

@@ -15,7 +15,7 @@ from typing import Final
 
 from layer_build.errors import DownloadError, HashError, NoWheelError
 from layer_build.lock import Requirement
-from layer_build.target import PYTHON, Target
+from layer_build.target import Target
 
 _PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
@@ -103,7 +103,7 @@ class WheelCache:
         return self._root / "files" / digest
 
     def _choice(self, requirement: Requirement, target: Target) -> Path:
-        asked = json.dumps([requirement.name, requirement.version, requirement.hashes, PYTHON, target.platforms])
+        asked = json.dumps([requirement.name, requirement.version, requirement.hashes, target.python, target.platforms])
         return self._root / "chosen" / hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -180,9 +180,8 @@ def _download(missing: Sequence[Requirement], target: Target, cache: WheelCache)
 
 def _select(target: Target) -> list[str]:
     """Tell pip to choose for the target and never for this machine."""
-    version = ".".join(map(str, PYTHON))
-    options = ["--only-binary=:all:", f"--python-version={version}", "--implementation=cp"]
-    options += [f"--abi={abi}" for abi in (f"cp{PYTHON[0]}{PYTHON[1]}", "abi3", "none")]
+    options = ["--only-binary=:all:", f"--python-version={target.python}", "--implementation=cp"]
+    options += [f"--abi={abi}" for abi in (target.abi, "abi3", "none")]
     return options + [f"--platform={platform}" for platform in target.platforms]
 
 

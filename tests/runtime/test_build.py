@@ -11,15 +11,24 @@ import pytest
 
 from layer_build.check import check_smoke
 from layer_build.docstrings import empty_source
-from layer_build.errors import SmokeError
+from layer_build.errors import InterpreterError, SmokeError
+from layer_build.interpreter import find_interpreter
 from layer_build.lock import read_lock
-from layer_build.target import TARGETS
+from layer_build.target import PYTHONS, TARGETS
 from layer_build.wheels import WheelCache, hash_file
 from tests.builds import MACHINE_ARCH, ROOT, Built, run_build
 from tests.runtime.conftest import Unpacked
 
 BUDGET = 252_000_000
 ARTIFACTS = ("pandas_layer.zip", "processing_lambda.zip", "manifest.json", "pandas_layer.cdx.json")
+CYCLONEDX = ROOT / ".tools" / "checkov" / "bin" / "python"
+VALIDATE = """
+import sys
+from pathlib import Path
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(Path(sys.argv[1]).read_text()))
+"""
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null"}
 
 
@@ -86,10 +95,43 @@ def test_artifacts_are_described_beside_them(first: Built) -> None:
         assert (first.out / f"{name}.sha256").read_text() == f"{digest}  {name}\n"
     bill = json.loads((first.out / "pandas_layer.cdx.json").read_text())
     locked = read_lock(ROOT / "Pipfile.lock", TARGETS[MACHINE_ARCH])
-    assert {component["purl"] for component in bill["components"]} == {
+    purls = {component["purl"] for component in bill["components"]}
+    assert {purl for purl in purls if purl.startswith("pkg:pypi/")} == {
         f"pkg:pypi/{item.name}@{item.version}" for item in locked
     }
+    assert len([purl for purl in purls if purl.startswith("pkg:cargo/polars-")]) > 10
+    assert len([purl for purl in purls if purl.startswith("pkg:cargo/")]) > 400
     assert all(component["licenses"] for component in bill["components"])
+    print(f"\nthe bill of materials: {len(purls)} components")
+
+
+def test_bill_of_materials_is_valid(first: Built) -> None:
+    """By CycloneDX's own library, which checkov brings."""
+    if not CYCLONEDX.exists():
+        pytest.skip("`make .tools/checkov/.ready` installs the checker")
+    path = str(first.out / "pandas_layer.cdx.json")
+    result = subprocess.run([CYCLONEDX, "-c", VALIDATE, path], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "None"
+
+
+def test_each_distribution_comes_with_its_licence(unpacked: Unpacked) -> None:
+    for folder in unpacked.layer.glob("*.dist-info"):
+        assert [path for path in folder.rglob("*") if "LICEN" in path.name.upper()], folder
+
+
+@pytest.mark.parametrize("python", PYTHONS[1:])
+def test_layer_of_another_python_is_built_and_tried(build_cache: Path, tmp_path: Path, python: str) -> None:
+    try:
+        find_interpreter(python)
+    except InterpreterError as error:
+        pytest.skip(str(error))
+    other = run_build(tmp_path, build_cache, "--arch", MACHINE_ARCH, "--python", python)
+    assert other.manifest["target"]["python"] == python
+    assert other.manifest["checked"]["smoke"]
+    assert "ran everything once in an isolated Python" in other.log
+    total = other.manifest["layer"]["unpacked"] + other.manifest["function"]["unpacked"]
+    assert total <= BUDGET
+    print(f"\nPython {python}: {total:,} bytes unpacked")
 
 
 def test_no_path_of_the_build_is_inside(first: Built) -> None:
@@ -120,7 +162,7 @@ def test_function_without_its_library_fails_the_smoke_test(first: Built, tmp_pat
             if not name.endswith(".so"):
                 copy.writestr(name, archive.read(name))
     with pytest.raises(SmokeError, match="the handler's library does not load"):
-        check_smoke(first.out / "pandas_layer.zip", bare)
+        check_smoke(first.out / "pandas_layer.zip", bare, find_interpreter("3.11"))
 
 
 def test_sources_differ_from_the_wheels_in_docstrings_only(first: Built, build_cache: Path) -> None:

@@ -28,11 +28,13 @@ def make_wheel(tmp_path: Path) -> MakeWheel:
         tag: str = "py3-none-any",
         record: Mapping[str, bytes] | None = None,
         metadata: str = "",
+        licensed: bool = True,
     ) -> Path:
         folder = f"{name}-{version}.dist-info"
         everything = {
             **({f"{name}.py": b'"""A pump."""\n'} if files is None else files),
             f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}".encode(),
+            **({f"{folder}/licenses/LICENSE": b"Do as you like.\n"} if licensed else {}),
             f"{folder}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
         }
         rows = [f"{path},{record_hash(data)},{len(data)}" for path, data in ({**everything, **(record or {})}).items()]

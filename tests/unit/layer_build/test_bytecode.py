@@ -1,14 +1,12 @@
-import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from layer_build import bytecode
 from layer_build.bytecode import compile_files
 from layer_build.errors import BytecodeError
+from layer_build.interpreter import Interpreter, find_interpreter
 
 SOURCE = b"""
 KINDS = frozenset({"pump", "valve", "fan", "mixer", "press"})
@@ -18,45 +16,36 @@ class Pump:
     speed: float = 3.25
     async def run(self): return "a text that is no name"
 """
-
-COMPILE = """
-import sys, hashlib
-sys.path.insert(0, sys.argv[1])
-{before}
-from layer_build.bytecode import compile_files
-(data,) = compile_files({{"pump.py": {source!r}}}, "/opt/python/").values()
-print(hashlib.sha256(data).hexdigest())
-"""
+OTHERS = b"import json, decimal, path\npump = common = speed = run = KINDS = name = item = value = 1\n"
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "77"])
-@pytest.mark.parametrize("before", ["pass", "import json, decimal; pump = common = speed = 1", "import polars, pandas"])
-def test_bytes_depend_on_the_source_alone(seed: str, before: str) -> None:
-    """Not on the hash seed, and not on which names other modules of the process use."""
-    root = str(Path(__file__).parents[3])
-    result = subprocess.run(
-        [sys.executable, "-c", COMPILE.format(before=before, source=SOURCE), root],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONHASHSEED": seed},
-    )
-    compiled = compile_files({"pump.py": SOURCE}, "/opt/python/")
-    assert result.stdout.strip() == hashlib.sha256(compiled["__pycache__/pump.cpython-311.pyc"]).hexdigest()
+@pytest.fixture(scope="module")
+def own() -> Interpreter:
+    return find_interpreter("3.11")
 
 
-def test_many_modules_in_many_processes_compile_to_the_same() -> None:
+def test_bytes_depend_on_the_source_alone(own: Interpreter) -> None:
+    """Not on the hash seed, which each process draws, and not on the names in modules compiled before it."""
+    alone = compile_files({"pump.py": SOURCE}, "/opt/python/", own)
+    beside = compile_files({"a.py": OTHERS, "pump.py": SOURCE, "z.py": OTHERS}, "/opt/python/", own)
+    assert beside["__pycache__/pump.cpython-311.pyc"] == alone["__pycache__/pump.cpython-311.pyc"]
+    for _ in range(3):
+        assert compile_files({"pump.py": SOURCE}, "/opt/python/", own) == alone
+
+
+def test_many_modules_in_many_processes_compile_to_the_same(own: Interpreter) -> None:
     files = {f"pump/m{k:03}.py": SOURCE + b"x = %d\n" % k for k in range(100)} | {"pump/a.txt": b"no python"}
-    compiled = compile_files(files, "/opt/python/", jobs=2)
-    assert compiled == compile_files(files, "/opt/python/")
+    compiled = compile_files(files, "/opt/python/", own, jobs=2)
+    assert compiled == compile_files(files, "/opt/python/", own)
     assert sorted(compiled)[0] == "pump/__pycache__/m000.cpython-311.pyc"
     assert len(compiled) == 100
 
 
-def test_python_loads_it_without_looking_at_the_source(tmp_path: Path) -> None:
+def test_python_loads_it_without_looking_at_the_source(own: Interpreter, tmp_path: Path) -> None:
     """Unchecked: the source may be as new as it likes, and even another."""
     (tmp_path / "__pycache__").mkdir()
-    for place, data in compile_files({"pump.py": b"WHERE = 'bytecode'\ndef f(): 1 / 0\n"}, "/opt/python/").items():
+    files = {"pump.py": b"WHERE = 'bytecode'\ndef f(): 1 / 0\n"}
+    for place, data in compile_files(files, "/opt/python/", own).items():
         (tmp_path / place).write_bytes(data)
     (tmp_path / "pump.py").write_bytes(b"WHERE = 'source'\n")
     code = "import sys; sys.path.insert(0, sys.argv[1]); import pump; print(pump.WHERE, pump.__cached__)"
@@ -66,17 +55,20 @@ def test_python_loads_it_without_looking_at_the_source(tmp_path: Path) -> None:
     assert result.stdout.split() == ["bytecode", str(tmp_path / "__pycache__" / "pump.cpython-311.pyc")]
 
 
-def test_path_inside_is_lambdas() -> None:
-    assert b"/opt/python/pump.py" in compile_files({"pump.py": b""}, "/opt/python/")["__pycache__/pump.cpython-311.pyc"]
+def test_path_inside_is_lambdas(own: Interpreter) -> None:
+    (data,) = compile_files({"pump.py": b""}, "/opt/python/", own).values()
+    assert b"/opt/python/pump.py" in data
 
 
 @pytest.mark.parametrize("source", [b"def f(:\n", b"x = 1\0\n"])
-def test_module_that_does_not_compile_is_named(source: bytes) -> None:
+def test_module_that_does_not_compile_is_named(own: Interpreter, source: bytes) -> None:
     with pytest.raises(BytecodeError, match=r"/opt/python/pump\.py does not compile"):
-        compile_files({"pump.py": source}, "/opt/python/")
+        compile_files({"pump.py": source}, "/opt/python/", own)
 
 
-def test_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bytecode, "PYTHON", (3, 9))
-    with pytest.raises(BytecodeError, match=r"run python3\.9"):
-        compile_files({}, "/opt/python/")
+def test_python_that_does_not_run_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "python3.99"
+    program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(BytecodeError, match=r"python3\.99 cannot compile: broken"):
+        compile_files({"pump.py": b""}, "/opt/python/", Interpreter(str(program), "cpython-399", "3.99.0"))

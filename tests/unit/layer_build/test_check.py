@@ -6,6 +6,7 @@ import pytest
 
 from layer_build.check import check_libraries, check_size, check_smoke
 from layer_build.errors import LibraryError, SizeError, SmokeError
+from layer_build.interpreter import find_interpreter
 from layer_build.target import TARGETS
 
 HERE = TARGETS["arm64" if platform.machine() == "aarch64" else "x86_64"]
@@ -46,5 +47,5 @@ def test_layer_that_lacks_something_fails_the_smoke_test_in_one_line(tmp_path: P
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("python/pump.py", "")
     with pytest.raises(SmokeError, match="No module named 'handler'") as caught:
-        check_smoke(tmp_path / "layer.zip", tmp_path / "function.zip")
+        check_smoke(tmp_path / "layer.zip", tmp_path / "function.zip", find_interpreter("3.11"))
     assert "\n" not in str(caught.value)

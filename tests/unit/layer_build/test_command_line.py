@@ -11,6 +11,7 @@ from layer_build.__main__ import main
 from layer_build.build import collect_function
 from layer_build.compile import SOURCES
 from layer_build.errors import LayerBuildError, WheelError
+from layer_build.interpreter import find_interpreter
 from layer_build.wheels import hash_file
 from tests.builds import MACHINE_ARCH
 from tests.unit.layer_build.conftest import MakeWheel
@@ -34,7 +35,7 @@ def project(tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setattr(build, "compile_library", lambda _source, triple, _cache, **_: triple.encode())
-    monkeypatch.setattr(build, "check_smoke", lambda _layer, _function: {"modules": 1})
+    monkeypatch.setattr(build, "check_smoke", lambda _layer, _function, _python: {"modules": 1})
     return root
 
 
@@ -150,9 +151,10 @@ def test_layer_that_is_too_large_is_not_written(project: Path, monkeypatch: pyte
     assert not (project / "out").exists()
 
 
-def test_wrong_arguments_end_with_2(project: Path) -> None:
+@pytest.mark.parametrize("arguments", [("--arch", "riscv"), ("--python", "3.10")])
+def test_wrong_arguments_end_with_2(project: Path, arguments: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        run(project, "--arch", "riscv")
+        run(project, *arguments)
     assert caught.value.code == 2
 
 
@@ -171,7 +173,8 @@ def test_function_zip_holds_modules_settings_bytecode_and_the_library_given(proj
     (project / "handler" / "ingest" / "libdecoder.so").write_text("this machine's")
     (project / "handler" / "__pycache__").mkdir()
     (project / "handler" / "__pycache__" / "old.cpython-39.pyc").write_text("")
-    files = collect_function(project, b"the target's")
+    own = find_interpreter("3.11")
+    files = collect_function(project, b"the target's", own)
     assert files["handler/ingest/libdecoder.so"] == b"the target's"
     assert sorted(files) == [
         "handler/__init__.py",
@@ -180,4 +183,4 @@ def test_function_zip_holds_modules_settings_bytecode_and_the_library_given(proj
         "handler/ingest/libdecoder.so",
     ]
     with pytest.raises(WheelError, match="no package handler/"):
-        collect_function(project / "out", b"")
+        collect_function(project / "out", b"", own)
