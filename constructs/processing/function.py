@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from processing.allocator import ALLOCATOR
-from processing.artifact import Artifact
+from processing.artifact import Artifact, LocalFile
 from processing.bindings import (
     CloudwatchLogGroup,
     Construct,
@@ -31,9 +31,6 @@ from processing.variables import Variables, or_null, when
 
 _RETRIES: Final = 2
 _LONGEST_WAIT_SECONDS: Final = 6 * 3600
-_FEATURES_KEY: Final = (
-    'artifacts/${var.project_name}/features-${try(filesha256(var.features_file_path), "missing")}.toml'
-)
 
 
 class ProcessingFunction(Construct):
@@ -49,6 +46,8 @@ class ProcessingFunction(Construct):
         The module's variables.
     artifact
         The function's zip.
+    features
+        A features.toml of the user's own; its variable may be empty.
     place
         Where the deployment is.
     layer_arn
@@ -75,6 +74,7 @@ class ProcessingFunction(Construct):
         scope: Construct,
         variables: Variables,
         artifact: Artifact,
+        features: LocalFile,
         place: Place,
         *,
         layer_arn: str,
@@ -91,7 +91,7 @@ class ProcessingFunction(Construct):
             kms_key_id=or_null("kms_key_arn"),
             tags=variables.tags,
         )
-        features = self._upload_features(variables)
+        uploaded = self._upload_features(variables, features)
         lake = DataAwsS3Bucket(self, "lake", bucket=variables.s3_bucket_name)
         lake_is_here = Precondition(
             condition=f"${{{lake.fqn}.region == {place.region_name}}}",
@@ -118,7 +118,7 @@ class ProcessingFunction(Construct):
             timeout=variables.lambda_timeout,
             memory_size=variables.lambda_memory_size,
             reserved_concurrent_executions=variables.reserved_concurrency,
-            environment=LambdaFunctionEnvironment(variables=self._write_environment(variables, table_name)),
+            environment=LambdaFunctionEnvironment(variables=self._write_environment(variables, uploaded, table_name)),
             ephemeral_storage=LambdaFunctionEphemeralStorage(size=variables.ephemeral_storage_size),
             tracing_config=LambdaFunctionTracingConfig(mode=variables.tracing_mode),
             kms_key_arn=or_null("kms_key_arn"),
@@ -126,7 +126,7 @@ class ProcessingFunction(Construct):
                 subnet_ids=variables.subnet_ids, security_group_ids=variables.security_group_ids
             ),
             tags=variables.tags,
-            depends_on=[logs, role.policy, features],
+            depends_on=[logs, role.policy, uploaded],
             lifecycle=TerraformResourceLifecycle(
                 precondition=[
                     artifact.exists,
@@ -151,25 +151,21 @@ class ProcessingFunction(Construct):
             ),
         )
 
-    def _upload_features(self, variables: Variables) -> S3Object:
+    def _upload_features(self, variables: Variables, features: LocalFile) -> S3Object:
         """Upload a features.toml of the user's own, if there is one."""
-        exists = Precondition(
-            condition="${fileexists(var.features_file_path)}",
-            error_message="features_file_path: there is no file ${var.features_file_path}.",
-        )
-        features = upload(
+        uploaded = upload(
             self,
             "features_file",
             variables,
-            key=_FEATURES_KEY,
-            source="${var.features_file_path}",
+            key=f"artifacts/{variables.project_name}/features-{features.sha256}.toml",
+            source=features.path,
             content_type="application/toml",
-            preconditions=[exists],
+            preconditions=[features.exists],
         )
-        features.count = when('var.features_file_path != ""')
-        return features
+        uploaded.count = when('var.features_file_path != ""')
+        return uploaded
 
-    def _write_environment(self, variables: Variables, table_name: str) -> Mapping[str, str]:
+    def _write_environment(self, variables: Variables, features: S3Object, table_name: str) -> Mapping[str, str]:
         """Write the function's environment: the user's variables, and over them its own, as far as they are given."""
         own = {
             "DATA_LAKE_BUCKET": variables.s3_bucket_name,
@@ -182,7 +178,7 @@ class ProcessingFunction(Construct):
         }
         optional = {
             "RAW_RETENTION_HOURS": "var.raw_retention_hours > 0 ? tostring(var.raw_retention_hours) : null",
-            "FEATURES_FILE": f'var.features_file_path != "" ? "s3://${{var.s3_bucket_name}}/{_FEATURES_KEY}" : null',
+            "FEATURES_FILE": f'one([for file in {features.fqn} : "s3://${{file.bucket}}/${{file.key}}"])',
         }
         TerraformLocal(self, "own_environment", own)
         TerraformLocal(self, "optional_environment", {name: f"${{{value}}}" for name, value in optional.items()})

@@ -1,6 +1,6 @@
 """The whole deployment, composed: inputs, table, layer, function, schedule, watch, outputs."""
 
-from processing.artifact import Artifact
+from processing.artifact import Artifact, LocalFile
 from processing.bindings import Construct, TerraformOutput
 from processing.function import ProcessingFunction
 from processing.layer import PandasLayer
@@ -22,7 +22,7 @@ class ProcessingResources(Construct):
     id_
         Its id in the scope.
     project_root
-        See :class:`processing.artifact.Artifact`.
+        See :class:`processing.artifact.LocalFile`.
     """
 
     def __init__(self, scope: Construct, id_: str = "module", *, project_root: str | None = None) -> None:
@@ -31,11 +31,22 @@ class ProcessingResources(Construct):
         layer_zip = Artifact(self, "pandas_layer_zip_path", "layer", project_root=project_root)
         function_zip = Artifact(self, "lambda_source_path", "function", project_root=project_root)
 
+        features = LocalFile(
+            self, "features_file_path", advice="Give the path of your features.toml.", project_root=project_root
+        )
+
         place = Place(self)
         table = FeaturesTable(self, variables).table
         layer = PandasLayer(self, variables, layer_zip).version
         processing = ProcessingFunction(
-            self, variables, function_zip, place, layer_arn=layer.arn, table_name=table.name, table_arn=table.arn
+            self,
+            variables,
+            function_zip,
+            features,
+            place,
+            layer_arn=layer.arn,
+            table_name=table.name,
+            table_arn=table.arn,
         )
         function = processing.function
         schedule = ProcessingSchedule(self, variables, place, function_arn=function.arn)

@@ -1,12 +1,14 @@
 """An emulated AWS in a process of its own, with access control: ``python -m tests.infrastructure.moto_cloud``.
 
 moto checks actions and resources of policies, with gaps that are filled here. It takes ``StringLike`` conditions
-for fulfilled; IAM's documentation says that a key which the request does not carry fulfils none. And it takes every
-call of DynamoDB and Glue to be about ``*``, not about its table.
+for fulfilled; IAM's documentation says that a key which the request does not carry fulfils none. It takes most calls
+to be about ``*``, not about what they name. It calls some actions otherwise than IAM does. And it decodes a path before
+it checks its signature.
 """
 
 import fnmatch
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 
@@ -80,29 +83,85 @@ def _check_conditions(statement: Any, incoming_condition_values: object) -> bool
     )
 
 
-def _determine_table(response: Any) -> str:
-    table = response.body.get("TableName") or next(iter(response.body.get("RequestItems", {})), None)
-    return f"arn:aws:dynamodb:{response.region}:{response.current_account}:table/{table}" if table else "*"
+_NAMES = {
+    "dynamodb": {"TableName": "table/{}"},
+    "glue": {"DatabaseName Name": "table/{}/{}", "DatabaseName": "database/{}", "Name": "database/{}"},
+    "iam": {"RoleName": "role/{}", "PolicyName": "policy/{}"},
+    "kms": {"KeyId": "{}"},
+    "lambda": {"FunctionName": "function:{}"},
+    "logs": {"logGroupName": "log-group:{}", "logGroupNamePrefix": "log-group:{}"},
+    "monitoring": {"AlarmName": "alarm:{}", "AlarmNames.member.1": "alarm:{}", "DashboardName": "dashboard/{}",
+                   "DashboardNames.member.1": "dashboard/{}"},
+    "sqs": {"QueueName": "{}", "QueueUrl": "{}"},
+}  # fmt: skip
+"""How calls name what they are about, and how its ARN ends."""
+_PATHS = {
+    r"/layers/([^/:]+)/versions/(\d+)": "lambda:layer:{}:{}",
+    r"/layers/([^/:]+)/versions": "lambda:layer:{}",
+    r"/functions/([^/]+)": "lambda:function:{}",
+    r"/schedules/([^/]+)": "scheduler:schedule/default/{}",
+}
+_IAMS_NAMES = {"monitoring": "cloudwatch", "s3:HeadBucket": "s3:ListBucket"}
 
 
-def _determine_glue_table(response: Any) -> str:
-    body = json.loads(response.body or "{}")
-    database, table = body.get("DatabaseName"), body.get("Name")
-    return f"arn:aws:glue:{response.region}:{response.current_account}:table/{database}/{table}" if database else "*"
+def _find_resource(response: Any) -> str:
+    """Say what a call is about, as an ARN; ``*`` for a call about nothing that has one."""
+    service = response.headers["Authorization"].partition("Credential=")[2].split("/")[3]
+    body = response.body if isinstance(response.body, dict) else response.body.strip()
+    sent = dict(body) if isinstance(body, dict) else json.loads(body) if body[:1] in ("{", b"{") else {}
+    sent |= {name: values[0] for name, values in response.data.items()}
+    sent |= {"TableName": next(iter(sent["RequestItems"]))} if "RequestItems" in sent else {}
+    sent |= {"DatabaseName": sent["DatabaseInput"]["Name"]} if "DatabaseInput" in sent else {}
+    sent |= {"Name": sent["TableInput"]["Name"]} if "TableInput" in sent else {}
+    place = "" if service == "iam" else response.region
+    for names, ending in _NAMES.get(service, {}).items():
+        if all(name in sent for name in names.split()):
+            values = (
+                str(sent[name]).rpartition("/")[2] if name == "QueueUrl" else sent[name] for name in names.split()
+            )
+            resource = ending.format(*values)
+            place = "" if resource.startswith("dashboard/") else place
+            return f"arn:aws:{_IAMS_NAMES.get(service, service)}:{place}:{response.current_account}:{resource}"
+    for pattern, ending in _PATHS.items():
+        if found := re.search(pattern, response.path):
+            kind, _, resource = ending.format(*found.groups()).partition(":")
+            return f"arn:aws:{kind}:{place}:{response.current_account}:{resource}"
+    named = [unquote(response.uri), *(str(value) for name, value in sent.items() if name.lower().endswith("arn"))]
+    found = re.search(rf"arn:aws:{_IAMS_NAMES.get(service, service)}:[^?]*", " ".join(named))
+    return found[0].rstrip("/") if found else "*"
 
 
 if __name__ == "__main__":
     import logging
 
-    from moto.dynamodb.responses import DynamoHandler
-    from moto.glue.responses import GlueResponse
+    from flask import request
+    from moto.core.responses import BaseResponse
     from moto.iam import access_control
+    from moto.iam.responses import IamResponse
     from moto.server import ThreadedMotoServer
+    from moto.sqs.responses import SQSResponse
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     access_control.IAMPolicyStatement._check_conditions = _check_conditions  # type: ignore[method-assign,assignment]
-    DynamoHandler._determine_resource = _determine_table  # type: ignore[attr-defined]
-    GlueResponse._determine_resource = _determine_glue_table  # type: ignore[attr-defined]
+    for responses in (BaseResponse, IamResponse, SQSResponse):
+        responses._determine_resource = _find_resource  # type: ignore[attr-defined]
+    check_action, check_signature = (
+        access_control.IAMRequestBase.check_action_permitted,
+        access_control.IAMRequest.check_signature,
+    )
+
+    def _check_action(self: Any, resource: str) -> None:
+        service, _, action = self._action.partition(":")
+        self._action = _IAMS_NAMES.get(self._action, f"{_IAMS_NAMES.get(service, service)}:{action}")
+        check_action(self, resource)
+
+    def _check_signature(self: Any) -> None:
+        if self._method != "POST":  # moto takes the parts of a path for a body
+            self._data = {}
+        check_signature(self)
+
+    access_control.IAMRequestBase.check_action_permitted = _check_action  # type: ignore[method-assign]
+    access_control.IAMRequest.check_signature = _check_signature  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

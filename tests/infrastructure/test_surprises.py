@@ -22,6 +22,7 @@ from tests.infrastructure.terraform import (
     terraform_environment,
     write_artifacts,
 )
+from tests.wheel import build_wheel, run
 
 ZIPS = """
   pandas_layer_zip_path = "./lambda_artifacts/pandas_layer.zip"
@@ -279,10 +280,14 @@ def test_each_deployment_has_its_own_stack_and_state(tmp_path: Path) -> None:
 
 
 def test_construct_in_somebody_elses_app(deployed: Deployment, cloud: Cloud, tmp_path: Path) -> None:
+    """Installed from the wheel, beside the packages that its extra `cdktf` names."""
     require_terraform()
     app = ROOT / "examples" / "cdktf_app" / "main.py"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'constructs'}", "CDKTF_CONTEXT_JSON": "{}"}
-    subprocess.run([sys.executable, str(app)], cwd=tmp_path, env=environment, check=True)
+    wheel = str(build_wheel(tmp_path))
+    site = str(tmp_path / "site")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, folder=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": site, "CDKTF_CONTEXT_JSON": "{}"}
+    subprocess.run([sys.executable, "-P", str(app)], cwd=tmp_path, env=environment, check=True)
     stack = tmp_path / "cdktf.out" / "stacks" / "plants"
     document = json.loads((stack / "cdk.tf.json").read_text())
     document["terraform"]["required_providers"]["aws"]["version"] = ">= 5.100.0"  # its own pin is newer than the mirror
