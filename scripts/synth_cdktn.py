@@ -20,13 +20,18 @@ STACK = ROOT / "synth" / "stacks" / "processing" / "cdk.tf.json"
 NAMES = {"cdktf_cdktf_provider_aws": "cdktn_provider_aws", "cdktf": "cdktn"}
 
 
-def synthesize(folder: Path) -> dict[str, Any]:
-    """Make the stack from a copy of the project in ``folder``."""
+def move_project(folder: Path) -> None:
+    """Copy the program that makes the stack, with the packages' new names in it."""
     shutil.copytree(ROOT / "constructs", folder / "constructs", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "main.py", folder)
     bindings = folder / "constructs" / "processing" / "bindings.py"
     pattern = "|".join(rf"\b{name}\b" for name in NAMES)
     bindings.write_text(re.sub(pattern, lambda match: NAMES[match[0]], bindings.read_text()))
+
+
+def synthesize(folder: Path) -> dict[str, Any]:
+    """Make the stack from a copy of the project in ``folder``."""
+    move_project(folder)
     context = json.dumps(json.loads((ROOT / "cdktf.json").read_text())["context"])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_VAR_")}
     for prefix in ("CDKTF", "CDKTN"):

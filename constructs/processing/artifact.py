@@ -6,6 +6,8 @@ from processing.bindings import Construct, Precondition, TerraformLocal
 
 PROJECT_ROOT: Final = "${path.root}/../../.."
 """Where a stack lies below the project: ``cdktf.out/stacks/processing`` as well as ``synth/stacks/processing``."""
+MODULE: Final = "${path.module}"
+"""Where a module lies that was released with its zips."""
 
 
 class LocalFile(Construct):
@@ -19,7 +21,7 @@ class LocalFile(Construct):
         The name of the Terraform variable that holds the file's path.
     advice
         What to do where there is no file, as sentences.
-    project_root
+    root
         Where a relative path begins that does not lead to a file from Terraform's working directory. CDKTF runs
         Terraform three folders below the project; a module's user runs it where the paths begin.
 
@@ -35,10 +37,10 @@ class LocalFile(Construct):
         A precondition that says what to do where there is no file.
     """
 
-    def __init__(self, scope: Construct, variable: str, *, advice: str, project_root: str | None) -> None:
+    def __init__(self, scope: Construct, variable: str, *, advice: str, root: str) -> None:
         super().__init__(scope, f"{variable}_file")
         given = f"var.{variable}"
-        elsewhere = f'"{project_root}/${{{given}}}"' if project_root else given
+        elsewhere = f'"{root}/${{{given}}}"'
         TerraformLocal(self, variable, f"${{try(fileexists({given}), false) ? {given} : {elsewhere}}}")
         self.variable = variable
         self.path = f"${{local.{variable}}}"
@@ -62,7 +64,7 @@ class Artifact(LocalFile):
         The name of the Terraform variable that holds the file's path.
     member
         What the manifest calls it: ``layer`` or ``function``.
-    project_root
+    root
         See :class:`LocalFile`.
 
     Attributes
@@ -71,9 +73,9 @@ class Artifact(LocalFile):
         A precondition: the file is what the build's manifest says, where there is a manifest.
     """
 
-    def __init__(self, scope: Construct, variable: str, member: str, *, project_root: str | None) -> None:
+    def __init__(self, scope: Construct, variable: str, member: str, *, root: str) -> None:
         advice = "Run `make build` in the project first, or give the path of the zip that it wrote."
-        super().__init__(scope, variable, advice=advice, project_root=project_root)
+        super().__init__(scope, variable, advice=advice, root=root)
         manifest = f'jsondecode(file("${{dirname(local.{variable})}}/manifest.json"))'
         found = self.sha256[2:-1]
         self.is_whole = Precondition(

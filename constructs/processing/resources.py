@@ -1,6 +1,6 @@
 """The whole deployment, composed: inputs, table, layer, function, schedule, watch, outputs."""
 
-from processing.artifact import Artifact, LocalFile
+from processing.artifact import MODULE, Artifact, LocalFile
 from processing.bindings import Construct, TerraformOutput
 from processing.function import ProcessingFunction
 from processing.layer import PandasLayer
@@ -21,19 +21,17 @@ class ProcessingResources(Construct):
         The construct that it is added to.
     id_
         Its id in the scope.
-    project_root
+    root
         See :class:`processing.artifact.LocalFile`.
     """
 
-    def __init__(self, scope: Construct, id_: str = "module", *, project_root: str | None = None) -> None:
+    def __init__(self, scope: Construct, id_: str = "module", *, root: str = MODULE) -> None:
         super().__init__(scope, id_)
         variables = Variables(self)
-        layer_zip = Artifact(self, "pandas_layer_zip_path", "layer", project_root=project_root)
-        function_zip = Artifact(self, "lambda_source_path", "function", project_root=project_root)
+        layer_zip = Artifact(self, "pandas_layer_zip_path", "layer", root=root)
+        function_zip = Artifact(self, "lambda_source_path", "function", root=root)
 
-        features = LocalFile(
-            self, "features_file_path", advice="Give the path of your features.toml.", project_root=project_root
-        )
+        features = LocalFile(self, "features_file_path", advice="Give the path of your features.toml.", root=root)
 
         place = Place(self)
         table = FeaturesTable(self, variables).table

@@ -40,14 +40,15 @@ def name_stack(environment: Mapping[str, str]) -> str:
     Parameters
     ----------
     environment
-        Usually ``os.environ``: ``TF_VAR_project_name`` is what Terraform will be given as ``project_name``.
+        Usually ``os.environ``: ``PROCESSING_PROJECT_NAME``, or else ``TF_VAR_project_name``. The latter is what
+        Terraform reads, but cdktf's command line keeps variables of that kind from the program that it runs.
 
     Returns
     -------
     str
         ``{project_name}-processing``; without a name, ``processing``.
     """
-    project = environment.get("TF_VAR_project_name")
+    project = environment.get("PROCESSING_PROJECT_NAME") or environment.get("TF_VAR_project_name")
     return f"{project}-{STACK}" if project else STACK
 
 
@@ -78,5 +79,19 @@ class ProcessingStack(PlainStack):
             )
             self.add_override("terraform.backend.s3.use_lockfile", True)  # noqa: FBT003 - jsii's own signature
         else:
-            LocalBackend(self, path=f"../../../terraform.{id_}.tfstate")
-        ProcessingResources(self, project_root=PROJECT_ROOT)
+            path = f"../../../terraform.{id_}.tfstate"
+            LocalBackend(self, path=path)
+            self._keep_to_one_project(f"${{path.root}}/{path}")
+        ProcessingResources(self, root=PROJECT_ROOT)
+
+    def _keep_to_one_project(self, state: str) -> None:
+        """Refuse another ``project_name`` than that of the state: all that is there would be replaced."""
+        table = '"${var.project_name}-RealtimeFeatures"'
+        held = f'jsondecode(file("{state}")).outputs.realtime_features_table_name.value'
+        precondition = {
+            "condition": f"${{try({held}, {table}) == {table}}}",
+            "error_message": f"project_name: the state holds the table ${{try({held}, {table})}}, of another project, "
+            "which would be replaced. PROCESSING_PROJECT_NAME=${var.project_name} before the command gives this one a "
+            "state of its own.",
+        }
+        self.add_override("resource.aws_dynamodb_table.realtime_features.lifecycle.precondition", [precondition])

@@ -134,7 +134,6 @@ def _find_resource(response: Any) -> str:
 if __name__ == "__main__":
     import logging
 
-    from flask import request
     from moto.core.responses import BaseResponse
     from moto.iam import access_control
     from moto.iam.responses import IamResponse
@@ -144,7 +143,7 @@ if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     access_control.IAMPolicyStatement._check_conditions = _check_conditions  # type: ignore[method-assign,assignment]
     for responses in (BaseResponse, IamResponse, SQSResponse):
-        responses._determine_resource = _find_resource  # type: ignore[attr-defined]
+        responses._determine_resource = _find_resource  # type: ignore[method-assign,union-attr]
     check_action, check_signature = (
         access_control.IAMRequestBase.check_action_permitted,
         access_control.IAMRequest.check_signature,

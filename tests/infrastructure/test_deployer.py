@@ -1,4 +1,4 @@
-"""The policy for whoever deploys: docs/deployer-policy.json allows a deployment's whole life, and no other project's."""
+"""The policy for whoever deploys: docs/deployer-policy.json is enough for a deployment's life, and for no other's."""
 
 import json
 from collections.abc import Mapping

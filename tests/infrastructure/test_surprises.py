@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from handler.definitions.spec import PACKAGED
+from layer_build.wheels import hash_file
 from processing.stack import name_stack
+from scripts.release import write_release
 from scripts.synth import ROOT
 from tests.infrastructure.conftest import BUCKET, Deployment, list_keys
 from tests.infrastructure.moto_cloud import Cloud
@@ -305,6 +307,35 @@ def test_construct_in_somebody_elses_app(deployed: Deployment, cloud: Cloud, tmp
         "module.north.aws_lambda_function.processing_lambda",
         "module.south.aws_dynamodb_table.realtime_features",
     } <= set(planned)
+
+
+def test_release_needs_no_build(deployed: Deployment, cloud: Cloud, tmp_path: Path) -> None:
+    """The zips lie in the archive; the root module names it, a project and a bucket, and nothing else."""
+    built = tmp_path / "built"
+    write_artifacts(built)
+    (built / "pandas_layer.cdx.json").write_text("{}")
+    archive = write_release(tmp_path / "release", built, "processing-1.0")
+    (digest, name) = (archive.parent / f"{archive.name}.sha256").read_text().split()
+    assert (digest, name) == (hash_file(archive), archive.name)
+    assert (archive.parent / "processing-1.0.cdx.json").read_text() == "{}"
+    again = write_release(tmp_path / "again", built, "processing-1.0")
+    assert again.read_bytes() == archive.read_bytes()
+    folder = tmp_path / "root"
+    folder.mkdir()
+    (folder / "main.tf").write_text(f"""
+module "processing" {{
+  source         = "file::{archive}"
+  project_name   = "released"
+  s3_bucket_name = "{BUCKET}"
+}}
+""")
+    terraform = Terraform(folder, terraform_environment(cloud.endpoint, folder))
+    terraform.init()
+    layer = "-target=module.processing.aws_lambda_layer_version.pandas_layer"
+    terraform.apply(layer)
+    assert len(list_keys(cloud, BUCKET, "artifacts/released/pandas_layer-")) == 1
+    assert "module.processing.aws_lambda_function.processing_lambda" in terraform.plan_attributes()
+    terraform.destroy()
 
 
 def test_construct_refuses_a_variable_that_the_module_does_not_have(tmp_path: Path) -> None:
