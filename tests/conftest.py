@@ -24,14 +24,18 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Keep tests in one process that share what takes long to make: one build, a deployment, lakes, libraries."""
+    """Keep tests in one process that share what takes long to make: one build, lakes, libraries.
+
+    Each file of tests/infrastructure stays together too. Each process that gets some deploys for itself: Terraform's
+    provider waits most of the time, so that costs less than one process after the other.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder = "/".join(path.split("/")[:2])
-        if folder in ("tests/benchmarks", "tests/infrastructure", "tests/runtime"):
+        if folder in ("tests/benchmarks", "tests/runtime"):
             return folder
-        return path if path.startswith("tests/unit/layer_build/") else nodeid
+        return path if path.startswith(("tests/infrastructure/", "tests/unit/layer_build/")) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
