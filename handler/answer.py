@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import polars as pl
 
@@ -12,9 +12,14 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, format_instant
 from handler.plan import Plan
 from handler.stores.online import OnlineResult
-from handler.tiles.partition import MappedPartition
+from handler.tiles.builder import MappedPartition
 
 _MOST_CLOCKS: Final = 10
+_COUNTERS: Final = ("objects", "lines", "rejected", "too_late", "from_the_future")
+_SUMS: Final = (
+    *_COUNTERS, "unknown_fields", "tiles_built", "tiles_reused", "tiles_kept", "damaged", "machines", "training_files",
+    "training_rows", "training_current",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -74,6 +79,29 @@ class Accounting:
         self.training_files += hours
         self.training_rows += rows
         self.training_hours_left = (self.training_hours_left or 0) - hours
+
+    def add(self, other: "Accounting") -> None:
+        """Add what another process of the same run counted: everything but the stalest machine is a sum."""
+        stalest = [each.stalest_seconds for each in (self, other) if each.stalest_seconds is not None]
+        self.online = self.online + other.online
+        self.stalest_seconds = max(stalest, default=None)
+        for name in _SUMS:
+            value = getattr(other, name)
+            if isinstance(value, Counter):
+                getattr(self, name).update(value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as JSON takes it, for :meth:`from_document`."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "online": asdict(self.online)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read what another process wrote."""
+        counters = {name: Counter(value) for name, value in document.items() if name in _COUNTERS}
+        return cls(**{**document, **counters, "online": OnlineResult(**document["online"])})
 
     def describe_progress(self) -> str:
         """Say how far the run came, and what it has not done."""

@@ -17,10 +17,13 @@ from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
-from handler.pipeline import Job, run_pipeline
+from handler.pipeline.exchange import Exchange
+from handler.pipeline.run import Job, Run, run_pipeline
+from handler.pipeline.stages import Stage, find_stage
 from handler.plan import Plan, make_plan
 from handler.settings import Settings
 from handler.stores.online import RETENTION, OnlineResult, to_items, write_items
+from handler.tiles.files import PartitionFiles
 
 if TYPE_CHECKING:
     from handler.stores.dynamodb import DynamoDB
@@ -85,17 +88,15 @@ def run(
         logger.setLevel(settings.log_level)
         spec = load_spec(settings)
         require_small_items(spec)
-        plan = make_plan(
-            event,
-            now=now,
-            time_window=settings.time_window,
-            lookback=spec.lookback,
-            allowed_lateness=settings.allowed_lateness,
-            future_tolerance=settings.future_tolerance,
-            raw_retention=settings.raw_retention,
-        )
-        job = prepare_job(plan, spec, settings, now)
-        answer = run_pipeline(plan, replace(job, deadline=deadline or job.deadline))
+        if isinstance(event, Mapping) and "stage" in event:
+            answer = take_stage(event, spec, settings, now)
+            if event["stage"] != "answer":
+                logger.info("stage done", extra={"stage": event["stage"], "answer": answer})
+                return answer
+        else:
+            plan = read_plan(event, spec, settings, now)
+            job = prepare_job(plan, spec, settings, now)
+            answer = run_pipeline(plan, replace(job, deadline=deadline or job.deadline))
     except ProcessingError as error:
         logger.error("run failed: %s", error)
         raise
@@ -107,6 +108,30 @@ def run(
     logger.info("run finished", extra=answer)
     emit_metrics(answer, function_name)
     return answer
+
+
+def read_plan(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> Plan:
+    """Read what an event asks for, by the deployment's settings."""
+    return make_plan(
+        event,
+        now=now,
+        time_window=settings.time_window,
+        lookback=spec.lookback,
+        allowed_lateness=settings.allowed_lateness,
+        future_tolerance=settings.future_tolerance,
+        raw_retention=settings.raw_retention,
+    )
+
+
+def take_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Take one stage of a run: the first says what the run answers for, the others read it."""
+    stage = find_stage(event)
+    exchange = Exchange(open_lake(settings.lake, settings.endpoint, settings.region), event.get("run", ""))
+    if event["stage"] == "plan" and not exchange.holds("plan.json"):
+        exchange.write_plan(read_plan(event.get("event", {}), spec, settings, now), now, spec.digest)
+    plan, started = exchange.read_plan(spec.digest)
+    job = prepare_job(plan, spec, settings, started)
+    return stage(Stage(exchange, Run(plan, job, PartitionFiles(job.lake, spec, plan))), event)
 
 
 def load_spec(settings: Settings) -> FeatureSpec:

@@ -133,7 +133,7 @@ def use_handler() -> float:
     from handler.definitions.spec import FeatureSpec
     from handler.ingest.decoder import FallbackLine, decode_readings
     from handler.lake.lake import Lake
-    from handler.pipeline import Job, run_pipeline
+    from handler.pipeline.run import Job, run_pipeline
     from handler.plan import make_plan
     from handler.stores.online import OnlineResult, to_items
 

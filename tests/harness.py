@@ -21,7 +21,7 @@ from handler.definitions.layout import partition_path, training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
-from handler.pipeline import Job, run_pipeline
+from handler.pipeline.run import Job, run_pipeline
 from handler.plan import Plan, make_plan
 from handler.stores.online import OnlineResult, to_items
 

@@ -22,7 +22,7 @@ from handler.lake.lake import Lake
 from handler.lake.parquet import Seal, is_whole
 from handler.plan import Plan
 from handler.tiles.files import PartitionFiles, read_manifest
-from handler.tiles.groups import divide_machines
+from handler.tiles.groups import ALL_MACHINES, MachineRange, divide_machines
 from handler.tiles.hours import describe_hours
 from handler.tiles.merge import merge_tiles
 
@@ -49,6 +49,8 @@ class History:
         The rows' ``as_of``.
     files
         What the tile file of each partition is to hold, and whether it has an hour file beside it.
+    machines
+        Whose time.
     """
 
     lake: Lake
@@ -56,6 +58,7 @@ class History:
     plan: Plan
     instants: Sequence[datetime]
     files: PartitionFiles
+    machines: MachineRange = ALL_MACHINES
     _hour_files: dict[datetime, bytes] = field(init=False, default_factory=dict)
     _tile_files: dict[datetime, bytes] = field(init=False, default_factory=dict)
 
@@ -78,10 +81,10 @@ class History:
         self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
         self._read_tile_files(set(partitions) - self._hour_files.keys())
         files = [*self._hour_files.values(), *self._tile_files.values()]
-        rows = _count_rows(self._hour_files.values()) + _count_rows(self._tile_files.values())
+        rows = self._count_rows(self._hour_files.values()) + self._count_rows(self._tile_files.values())
         groups = -(-rows * max(1, len(self.instants) // _INSTANTS) // _GROUP_ROWS)
-        for machines in divide_machines(map(pl.scan_parquet, files), groups):
-            yield self._load_group(machines)
+        for machines in divide_machines(map(pl.scan_parquet, files), groups, self.machines):
+            yield self._load_group(machines.holds())
 
     def _read_hour_files(self, partitions: Sequence[datetime]) -> None:
         for partition, data in zip(partitions, self.lake.read(map(hours_key, partitions)), strict=True):
@@ -151,13 +154,16 @@ class History:
         ]
         return pl.concat([empty_frame({**TILE_SCHEMA, **_ORIGIN}), *pl.collect_all(scans)])
 
+    def _count_rows(self, files: Collection[bytes]) -> int:
+        """Count the machines' rows in files; of all machines, their footers say it."""
+        if not files:
+            return 0
+        rows = pl.scan_parquet(list(files))
+        rows = rows if self.machines == ALL_MACHINES else rows.filter(self.machines.holds())
+        return int(rows.select(pl.len()).collect().item())
+
     def _find_seen(self) -> Iterator[pl.Expr]:
         """Tell which rows lie in a window of an instant, and arrived early enough."""
         start, end = floor_to(min(self.instants) - self.plan.lookback, HOUR), max(self.instants)
         yield pl.col("hour_start").is_between(start, end, closed="left")
         yield pl.col("partition") - pl.col("hour_start") <= self.plan.allowed_lateness
-
-
-def _count_rows(files: Collection[bytes]) -> int:
-    """Count the rows of files, which their footers say."""
-    return int(pl.scan_parquet(list(files)).select(pl.len()).collect().item()) if files else 0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import NamedTuple
 
 import polars as pl
@@ -62,7 +63,7 @@ class SeenLines:
     """
 
     def __init__(self) -> None:
-        self._runs: list[_Run] = []
+        self._runs: list[SeenRun] = []
 
     def find_again(self, lines: pl.DataFrame) -> pl.Series:
         """Tell which lines of a batch an earlier batch had, and remember this batch's.
@@ -84,25 +85,39 @@ class SeenLines:
             if len(suspects):
                 is_again = is_again.scatter(suspects, is_again.gather(suspects) | run.find(hashes.gather(suspects)))
         first, last = lines.select(pl.min("event_time"), pl.max("event_time").alias("last")).row(0)
-        self._remember(_Run(hashes, first, last))
+        self._remember(SeenRun(hashes, first, last))
         return is_again
 
-    def _remember(self, run: "_Run") -> None:
+    def take(self) -> "SeenRun | None":
+        """Give all hashes so far as one run; None before the first line."""
+        return reduce(SeenRun.merge, self._runs) if self._runs else None
+
+    def meets(self, other: "SeenRun") -> bool:
+        """Tell whether any line of a run was seen before."""
+        near = [run for run in self._runs if run.first <= other.last and other.first <= run.last]
+        return any(run.find(other.hashes).any() for run in near)
+
+    def add(self, other: "SeenRun") -> None:
+        """Remember the lines of a run, all of which are new."""
+        self._remember(other)
+
+    def _remember(self, run: "SeenRun") -> None:
         while self._runs and len(self._runs[-1].hashes) < 2 * len(run.hashes):
             run = self._runs.pop().merge(run)
         self._runs.append(run)
 
 
 @dataclass(slots=True)
-class _Run:
+class SeenRun:
     """Hashes of lines, and the first and last event time of these lines."""
 
     hashes: pl.Series
     first: datetime
     last: datetime
 
-    def merge(self, other: "_Run") -> "_Run":
-        return _Run(pl.concat([self.hashes, other.hashes]), min(self.first, other.first), max(self.last, other.last))
+    def merge(self, other: "SeenRun") -> "SeenRun":
+        """Put two runs together."""
+        return SeenRun(pl.concat([self.hashes, other.hashes]), min(self.first, other.first), max(self.last, other.last))
 
     def find(self, hashes: pl.Series) -> pl.Series:
         """Tell which of the hashes are in the run, which is sorted when it is first asked for."""

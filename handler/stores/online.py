@@ -48,6 +48,13 @@ class OnlineResult:
     stale_skipped: int = 0
     expired_skipped: int = 0
 
+    def __add__(self, other: "OnlineResult") -> "OnlineResult":
+        return OnlineResult(
+            self.written + other.written,
+            self.stale_skipped + other.stale_skipped,
+            self.expired_skipped + other.expired_skipped,
+        )
+
 
 def to_items(rows: pl.DataFrame, created: datetime) -> Iterator[Item]:
     """Turn feature rows into DynamoDB items.

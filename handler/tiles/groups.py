@@ -1,11 +1,31 @@
 """Machine groups: a fleet too large for memory is dealt with some machines at a time. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import polars as pl
 
 
-def divide_machines(parts: Iterable[pl.LazyFrame], groups: int) -> Iterator[pl.Expr]:
+class MachineRange(NamedTuple):
+    """Machines by their ids, ``[first, end)``; None where there is no bound."""
+
+    first: str | None = None
+    end: str | None = None
+
+    def holds(self) -> pl.Expr:
+        """Write the condition on ``machine_id`` that a machine of the range meets."""
+        machine = pl.col("machine_id")
+        after = pl.lit(value=True) if self.first is None else machine >= pl.lit(self.first)
+        return after if self.end is None else after & (machine < pl.lit(self.end))
+
+
+ALL_MACHINES: Final = MachineRange()
+
+
+def divide_machines(
+    parts: Iterable[pl.LazyFrame], groups: int, within: MachineRange = ALL_MACHINES
+) -> list[MachineRange]:
     """Divide machines into groups of as many.
 
     Parameters
@@ -14,23 +34,25 @@ def divide_machines(parts: Iterable[pl.LazyFrame], groups: int) -> Iterator[pl.E
         Frames with a ``machine_id``, looked at one by one, and only where there is more than one group.
     groups
         How many there are to be.
+    within
+        The range to divide.
 
-    Yields
-    ------
-    pl.Expr
-        A condition on ``machine_id`` for each group, in the order of the ids; each id meets one.
+    Returns
+    -------
+    list of MachineRange
+        Ranges that follow each other, from the first bound of ``within`` to its last.
 
     Examples
     --------
     >>> rows = pl.LazyFrame({"machine_id": ["P1", "P1", "P2", "P3", "P4"]})
-    >>> [rows.filter(machines).collect().to_series().to_list() for machines in divide_machines([rows], 2)]
+    >>> [rows.filter(group.holds()).collect().to_series().to_list() for group in divide_machines([rows], 2)]
     [['P1', 'P1', 'P2'], ['P3', 'P4']]
     """
     if groups <= 1:
-        yield pl.lit(value=True)
-        return
+        return [within]
     machines = pl.Series("machine_id", dtype=pl.String)
     for part in parts:
-        machines = machines.append(part.select(pl.col("machine_id").unique()).collect().to_series()).unique()
-    for group in machines.sort().to_frame().iter_slices(-(-len(machines) // groups) or 1):
-        yield pl.col("machine_id").is_between(pl.lit(group.item(0, 0)), pl.lit(group.item(-1, 0)))
+        found = part.filter(within.holds()).select(pl.col("machine_id").unique()).collect().to_series()
+        machines = machines.append(found).unique()
+    starts = machines.sort().gather_every(-(-len(machines) // groups) or 1).to_list()[1:]
+    return [MachineRange(*bounds) for bounds in pairwise([within.first, *starts, within.end])]

@@ -48,4 +48,4 @@ class HeldTiles:
         """
         parts = self._held.scan()
         for machines in divide_machines(parts, -(-self._held.rows // _TILES_A_GROUP)):
-            yield merge_tiles(pl.concat(part.filter(machines) for part in parts).collect())
+            yield merge_tiles(pl.concat(part.filter(machines.holds()) for part in parts).collect())

@@ -12,7 +12,7 @@ from obstore.store import LocalStore
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.lake.lake import Lake
-from handler.pipeline import Job, run_pipeline
+from handler.pipeline.run import Job, run_pipeline
 from handler.plan import Plan
 from handler.stores.online import OnlineResult
 

@@ -13,7 +13,7 @@ from handler.definitions.layout import partition_path, tiles_key
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR
 from handler.lake.lake import Lake
-from handler.pipeline import Job, run_pipeline
+from handler.pipeline.run import Job, run_pipeline
 from handler.plan import Plan
 from handler.stores.online import OnlineResult
 from tests.benchmarks.conftest import Collected, Sizes

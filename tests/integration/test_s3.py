@@ -1,5 +1,6 @@
 """The whole function against an emulated S3 and DynamoDB, through their real protocols."""
 
+import json
 from collections.abc import Iterator
 
 import polars as pl
@@ -11,7 +12,7 @@ from handler.definitions.layout import quarantine_key, tiles_key, training_key
 from handler.lake.lake import Lake
 from handler.lake.unpack import PART_BYTES
 from tests.frames import assert_close
-from tests.harness import Aws, at, check_sums, line
+from tests.harness import Aws, Row, at, check_sums, line
 from tests.integration.conftest import SimulatedPlant
 
 
@@ -46,6 +47,36 @@ def test_run_on_s3_leaves_what_a_run_on_a_folder_leaves(aws: Aws, simulated: Sim
     assert {item["event_timestamp"]["S"] for item in items} == {"2025-10-15T08:00:00Z"}
     again = run({"as_of": "2025-10-15T08:00:00Z"}, now=at(8))
     assert again["tiles"] == {"built": 0, "reused": answer["tiles"]["built"], "kept": 0}
+
+
+def take_all(aws: Aws, listed: Row, *names: str) -> None:
+    """Take the stages of lists, as a distributed map reads them."""
+    for name in names:
+        for stage in json.loads(aws.get(listed[name]["key"])):
+            run(stage, now=at(9))
+
+
+def test_stages_on_s3_leave_what_a_run_on_a_folder_leaves(aws: Aws, simulated: SimulatedPlant) -> None:
+    """Each stage by its event, as a state machine sends it; partitions in parts, machines in shards."""
+    root = simulated.pipeline.root
+    for path in sorted((root / "raw/year=2025/month=10/day=15").glob("hour=0*/*")):
+        aws.s3.put_object(Bucket="lake", Key=path.relative_to(root).as_posix(), Body=path.read_bytes())
+    event = {"as_of": "2025-10-15T08:00:00Z"}
+    planned = run({"stage": "plan", "run": "r1", "event": event, "part_bytes": 200_000}, now=at(8))
+    assert planned["maps"]["count"] > planned["combines"]["count"] > 0
+    take_all(aws, planned, "maps", "combines")
+    take_all(aws, run({"stage": "divide", "run": "r1", "machines": 3}, now=at(9)), "reduces", "finishes")
+    answer = run({"stage": "answer", "run": "r1"}, now=at(9))
+    check_sums(answer)
+    assert answer["online"] == {"written": 8, "stale_skipped": 0, "expired_skipped": 0}
+    stored = aws.read_parquet(training_key(at(8)))
+    assert stored.get_column("created_timestamp").unique().to_list() == [at(8)]
+    assert_close(
+        stored.drop("created_timestamp"), pl.read_parquet(root / training_key(at(8))).drop("created_timestamp")
+    )
+    again = run(event, now=at(9))
+    assert again["tiles"] == {"built": 0, "reused": answer["tiles"]["built"], "kept": 0}
+    assert again["training_current"] == again["training"]["files"]
 
 
 def test_backfill_leaves_the_newest_item_alone(aws: Aws) -> None:

@@ -128,12 +128,12 @@ def late_line(pipeline: Pipeline) -> None:
     write_raw(pipeline.root, at(5), "late.jsonl", [line("M3", at(5.1), vibration=1)])
 
 
-@pytest.mark.parametrize("moment", ["handler.pipeline._Run.find_hours_to_write", "handler.pipeline.group_into_blocks"])
+@pytest.mark.parametrize("moment", ["Run.find_hours_to_write", "group_into_blocks"])
 def test_run_that_is_overtaken_says_so_and_its_retry_is_right(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Another run builds a partition anew: before the first one's rows are computed, or after."""
-    original = resolve_name(moment)
+    original = resolve_name(f"handler.pipeline.run.{moment}")
 
     def overtake(*args: object, **more: object) -> object:
         monkeypatch.undo()
@@ -142,7 +142,7 @@ def test_run_that_is_overtaken_says_so_and_its_retry_is_right(
         assert newer["tiles"]["built"] == 1
         return original(*args, **more)
 
-    monkeypatch.setattr(moment, overtake)
+    monkeypatch.setattr(f"handler.pipeline.run.{moment}", overtake)
     with pytest.raises(OvertakenError, match="another run wrote it anew meanwhile; run again"):
         pipeline.run(AS_OF)
     pipeline.run(AS_OF)

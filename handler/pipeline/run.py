@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,8 +24,9 @@ from handler.lake.parquet import Seal
 from handler.plan import Plan, group_into_blocks
 from handler.stores.online import OnlineResult
 from handler.stores.training import Origin, count_rows, write_training_hours
+from handler.tiles.builder import MappedPartition
 from handler.tiles.files import PartitionFiles
-from handler.tiles.partition import MappedPartition
+from handler.tiles.groups import ALL_MACHINES, MachineRange
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
 Report = Callable[[str, dict[str, Any]], None]
@@ -97,7 +98,7 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
         it.
     """
     started = time.monotonic()
-    run = _Run(plan, job, PartitionFiles(job.lake, job.spec, plan))
+    run = Run(plan, job, PartitionFiles(job.lake, job.spec, plan))
     run.build_tiles()
     training = run.find_hours_to_write()
     run.accounting.add_current(training.current)
@@ -110,8 +111,8 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """The steps of a run, and what they share.
+class Run:
+    """The steps of a run, and what they share. Stages of a scaled run take the same steps, each in its own process.
 
     Attributes
     ----------
@@ -132,9 +133,10 @@ class _Run:
         """Bring the files of all partitions within reach up to date."""
         with closing(self.files.bring_up_to_date()) as built:
             for mapped in self.job.deadline.pace(built, self.accounting.describe_progress):
-                self._note_built(mapped)
+                self.note_built(mapped)
 
-    def _note_built(self, mapped: MappedPartition) -> None:
+    def note_built(self, mapped: MappedPartition) -> None:
+        """Count a partition that was built, and tell of it."""
         self.accounting.add_partition(mapped, allowed_lateness=self.plan.allowed_lateness)
         fields = {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines}
         self.job.report("partition read", fields)
@@ -168,39 +170,55 @@ class _Run:
 
     def write_newest(self, training: TrainingHours) -> None:
         """Write the rows of ``as_of``: the online items first, then, if it is to be written, the training hour."""
-        rows = self._compute_rows([self.plan.as_of])
+        rows = self.compute_rows([self.plan.as_of])
         self.accounting.add_newest(rows, self.job.spec)
         self.accounting.online = self.job.write_online(rows)
         if self.plan.as_of in training.to_write:
-            self._write_training(training, [self.plan.as_of], rows)
+            self.write_training(training.to_write, [self.plan.as_of], rows)
 
     def write_other_hours(self, training: TrainingHours) -> None:
         """Write all other training hours, the newest first; the rows of one block are in memory at a time."""
         hours = training.to_write.keys() - {self.plan.as_of}
         blocks = list(group_into_blocks(hours, machines=self.accounting.machines))
         for block in self.job.deadline.pace(blocks, self.accounting.describe_progress):
-            self._write_training(training, block, self._compute_rows(block))
+            self.write_training(training.to_write, block, self.compute_rows(block))
 
-    def _write_training(self, training: TrainingHours, hours: Sequence[datetime], rows: pl.DataFrame) -> None:
-        write_training_hours(self.job.lake, {hour: training.to_write[hour] for hour in hours}, rows, self.job.now)
+    def write_training(self, origins: Mapping[datetime, Origin], hours: Sequence[datetime], rows: pl.DataFrame) -> None:
+        """Write the training files of some hours, each with its origin."""
+        write_training_hours(self.job.lake, {hour: origins[hour] for hour in hours}, rows, self.job.now)
         self.accounting.add_written(len(hours), rows.height)
         fields = {"first": format_instant(hours[0]), "last": format_instant(hours[-1])}
         self.job.report("training hours written", fields)
 
-    def _compute_rows(self, instants: Sequence[datetime]) -> pl.DataFrame:
+    def compute_rows(self, instants: Sequence[datetime], machines: MachineRange = ALL_MACHINES) -> pl.DataFrame:
         """Compute the feature rows of some instants from processed files, one machine group at a time.
 
-        The rows of one instant are sorted by machine.
+        Parameters
+        ----------
+        instants
+            The rows' ``as_of``, UTC.
+        machines
+            Whose rows.
+
+        Returns
+        -------
+        pl.DataFrame
+            As of :func:`handler.features.rows.compute_features`; the rows of one instant are sorted by machine.
+
+        Raises
+        ------
+        LakeError
+            If the store fails, or a file is damaged that cannot be built again.
         """
         built_again: set[datetime] = set()
         while True:
-            history = History(self.job.lake, self.job.spec, self.plan, instants, self.files)
+            history = History(self.job.lake, self.job.spec, self.plan, instants, self.files, machines)
             try:
                 groups = [compute_features(tiles, instants, self.job.spec, hours) for tiles, hours in history.load()]
             except DamagedFileError as error:
                 if error.partition in built_again:
                     raise
                 built_again.add(error.partition)
-                self._note_built(self.files.build_again(error))
+                self.note_built(self.files.build_again(error))
             else:
                 return pl.concat([empty_frame(row_schema(self.job.spec)), *groups])

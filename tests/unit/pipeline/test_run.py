@@ -20,9 +20,10 @@ from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake, ReadBatch
 from handler.lake.parquet import seal
+from handler.tiles.builder import MappedPartition
 from handler.tiles.files import read_manifest
 from handler.tiles.manifest import Manifest, fingerprint_inputs
-from handler.tiles.partition import MappedPartition, RawPartition, map_partitions
+from handler.tiles.partition import RawPartition, map_partitions
 from tests.frames import assert_close
 from tests.harness import HOUR, T0, Pipeline, at, feature_spec, line, write_raw
 
@@ -78,7 +79,7 @@ def test_hours_whose_rows_were_never_written_are_written_by_the_retry(
     pipeline.run(at(12))
     write_raw(tmp_path, at(3), "late.jsonl", steady("M2", 3))
     with monkeypatch.context() as patch:
-        patch.setattr("handler.pipeline.write_training_hours", partial(_fail, LakeError("write", "switched off")))
+        patch.setattr("handler.pipeline.run.write_training_hours", partial(_fail, LakeError("write", "switched off")))
         with pytest.raises(LakeError, match="switched off"):
             pipeline.run(at(12))
     assert pipeline.run(at(12))["tiles"]["built"] == 0

@@ -1,0 +1,219 @@
+"""A run in stages does what one run does: the same files, items and answer, whatever is cut and tried again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from handler.definitions.errors import EventError, LakeError
+from handler.lake.lake import Lake
+from handler.pipeline.exchange import Exchange
+from handler.pipeline.run import Job, Run
+from handler.pipeline.stages import Stage, find_stage
+from handler.plan import make_plan
+from handler.tiles.files import PartitionFiles
+from tests.frames import assert_close, assert_rows_close
+from tests.harness import NOW, Pipeline, at, check_sums, line, write_raw
+
+
+@dataclass
+class Staged(Pipeline):
+    """The same pipeline, a stage after the other; each has nothing but its event and the lake, as a process would."""
+
+    part_bytes: int = 2_000
+    machines: int = 2
+    times: int = 1
+    runs: int = 0
+
+    def invoke(self, event: Mapping[str, str], **more: Any) -> dict[str, Any]:
+        self.runs += 1
+        name = f"run-{self.runs}"
+        exchange = Exchange(Lake.open(self.root.resolve().as_uri()), name)
+        plan = make_plan(
+            event,
+            now=self.now,
+            time_window=self.time_window,
+            lookback=self.spec.lookback,
+            allowed_lateness=self.allowed_lateness,
+        )
+        exchange.write_plan(plan, self.now, self.spec.digest)
+        planned = self.take({"stage": "plan", "run": name, "part_bytes": self.part_bytes})
+        for kind in ("maps", "combines"):
+            self.take_all(planned[kind], name)
+        divided = self.take({"stage": "divide", "run": name, "machines": self.machines})
+        for kind in ("reduces", "finishes"):
+            self.take_all(divided[kind], name)
+        return self.take({"stage": "answer", "run": name})
+
+    def take_all(self, listed: Mapping[str, Any], run: str) -> None:
+        """Take the stages of a list, as a distributed map reads it, in any order: here the other way round."""
+        events = json.loads((self.root / listed["key"]).read_bytes())
+        assert len(events) == listed["count"]
+        for event in reversed(events):
+            for _ in range(self.times):
+                self.take(event)
+
+    def take(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        event = json.loads(json.dumps(event))
+        lake = Lake.open(self.root.resolve().as_uri())
+        exchange = Exchange(lake, event["run"])
+        plan, started = exchange.read_plan(self.spec.digest)
+        job = Job(lake, self.table.writer(plan), self.spec, started, lambda message, fields: None)
+        answer = find_stage(event)(Stage(exchange, Run(plan, job, PartitionFiles(lake, self.spec, plan))), event)
+        return json.loads(json.dumps(answer))  # type: ignore[no-any-return]
+
+
+def failure(machine: str, time: datetime, code: str) -> bytes:
+    return line(machine, time, codigo_evento=code)
+
+
+def fill(root: Path) -> None:
+    """Six hours of five machines: late and repeated lines, failures twice, bad lines, an empty hour, many objects."""
+    for hour in (0, 1, 2, 4, 5):
+        for part in range(6):
+            lines = [
+                line(f"M{machine}", at(hour, minutes=10 * part + second / 6), temperature=60 + machine + second / 7,
+                     vibration=2 + (machine * second) % 5)
+                for machine in range(5)
+                for second in range(12)
+            ]  # fmt: skip
+            lines += [lines[3], failure(f"M{part % 3}", at(hour, minutes=10 * part), "E7")]
+            if part:
+                lines += [
+                    failure("M0", at(hour), "E7"),
+                    b"no json",
+                    line("M1", at(hour - 3, minutes=part), vibration=9),
+                ]
+            if part == 5:  # what an earlier object had, which another process reads
+                lines += [line("M2", at(hour, minutes=0), temperature=62, vibration=2)] * 2
+            write_raw(root, at(hour), f"part-{part}.jsonl", lines)
+    (root / "raw").joinpath("year=2025/month=10/day=15/hour=05/_notes.txt").write_text("")
+
+
+def compare(one: Pipeline, other: Pipeline) -> None:
+    assert other.table.items.keys() == one.table.items.keys()
+    assert_rows_close(other.online_rows(), one.online_rows())
+    expected, found = one.training(), other.training()
+    assert expected.keys() == found.keys()
+    for hour, frame in expected.items():
+        assert_close(found[hour], frame)
+    for kind in ("failures", "quarantine"):
+        assert_frame_equal(one.read_processed(kind), other.read_processed(kind))
+
+
+def without_time(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "duration_ms"}
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Pipeline, Staged]:
+    for name in ("one", "stages"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name)
+    return Pipeline(tmp_path / "one"), Staged(tmp_path / "stages")
+
+
+@pytest.mark.parametrize(
+    ("part_bytes", "machines", "times"), [(2_000, 2, 1), (10**9, 100, 1), (2_000, 100, 2), (20_000, 1, 2)]
+)
+def test_stages_do_what_one_run_does(both: tuple[Pipeline, Staged], part_bytes: int, machines: int, times: int) -> None:
+    """Partitions in parts or whole, machines in shards or not, each stage taken once or twice."""
+    one, staged = both
+    staged.part_bytes, staged.machines, staged.times = part_bytes, machines, times
+    expected, answer = one.run(at(6)), staged.run(at(6))
+    assert without_time(answer) == without_time(expected)
+    check_sums(answer)
+    assert min(answer["lines"]["duplicates"], answer["lines"]["late"]) > 0
+    assert answer["tiles"]["built"] == 5
+    compare(one, staged)
+
+
+def test_runs_one_after_the_other(both: tuple[Pipeline, Staged]) -> None:
+    """Late lines come between two runs, and a backfill follows: what is current is not written again."""
+    one, staged = both
+    for pipeline in (one, staged):
+        pipeline.run(at(4))
+        write_raw(pipeline.root, at(5), "late.jsonl", [line("M9", at(2.5), temperature=50)])
+    assert without_time(staged.run(at(6))) == without_time(one.run(at(6)))
+    compare(one, staged)
+    assert without_time(staged.backfill(at(0), at(6))) == without_time(one.backfill(at(0), at(6)))
+    compare(one, staged)
+
+
+def test_stages_and_one_run_take_turns(both: tuple[Pipeline, Staged]) -> None:
+    """What one way has built, the other takes as it is."""
+    _, staged = both
+    staged.run(at(6))
+    other = Pipeline(staged.root, table=staged.table)
+    answer = other.run(at(6))
+    assert (answer["tiles"]["built"], answer["lines"]["read"]) == (0, 0)
+    assert answer["training_current"] == answer["training"]["files"] == 6
+
+
+def test_lake_without_anything(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    answer = Staged(tmp_path).run(at(6))
+    assert (answer["machines"], answer["training"]["files"], answer["lines"]["read"]) == (0, 6, 0)
+
+
+def test_line_in_two_parts_is_read_again_once(both: tuple[Pipeline, Staged], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, staged = both
+    again: list[datetime] = []
+
+    def read(raw: Any, *arguments: Any) -> None:
+        again.append(raw.hour)
+        read_partition(raw, *arguments)
+
+    from handler.tiles.partition import read_partition
+
+    monkeypatch.setattr("handler.tiles.parts.read_partition", read)
+    staged.run(at(6))
+    parts = len(list((staged.root / "processed/runs/run-1/parts").rglob("*.json")))
+    assert parts < len(again) < 2 * parts
+
+
+def test_features_that_change_during_a_run_end_it(both: tuple[Pipeline, Staged]) -> None:
+    _, staged = both
+    exchange = Exchange(Lake.open(staged.root.resolve().as_uri()), "run")
+    plan = make_plan({}, now=NOW, time_window=staged.time_window, lookback=staged.spec.lookback)
+    exchange.write_plan(plan, NOW, "other features")
+    with pytest.raises(LakeError, match=r"features\.toml changed since it began"):
+        staged.take({"stage": "plan", "run": "run"})
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"stage": "shuffle", "run": "run-1"}, "stage 'shuffle' is none of plan, map, combine"),
+        ({"stage": "map", "run": "run-1"}, "stage map wants partition"),
+        ({"stage": "map", "run": "run-1", "partition": "nine"}, "write an instant"),
+        ({"stage": "map", "run": "run-1", "partition": "2025-10-15T01:00:00Z", "part": -1}, "part -1 must be"),
+        ({"stage": "plan", "run": "run-1", "part_bytes": 0}, "part_bytes 0 must be a whole number from 1"),
+        ({"stage": "map", "run": "../x"}, "run '../x' must be 1 to 80"),
+    ],
+)
+def test_event_that_is_no_stage(both: tuple[Pipeline, Staged], event: dict[str, Any], says: str) -> None:
+    _, staged = both
+    staged.run(at(6))
+    with pytest.raises(EventError, match=says):
+        staged.take(event)
+
+
+def test_every_number_of_shards_gives_the_same_rows(both: tuple[Pipeline, Staged]) -> None:
+    one, staged = both
+    one.run(at(6))
+    rows: list[pl.DataFrame] = []
+    for machines in (1, 3):
+        staged.machines = machines
+        for file in (staged.root / "processed").glob("training/**/*.parquet"):
+            file.unlink()
+        staged.run(at(6))
+        rows.append(pl.concat(staged.training().values()))
+    assert_close(rows[0], rows[1])
+    assert_close(rows[0], pl.concat(one.training().values()))
