@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from processing.allocator import ALLOCATOR
 from tests.harness import environment_without_python, stamp
@@ -18,12 +19,18 @@ INVOKE = """
 import json, re, sys, time
 from handler.app import run
 from handler.definitions.timestamps import parse_instant
-sys.stdout, started = sys.stderr, time.monotonic()
-answer = run({"as_of": sys.argv[1]}, now=parse_instant(sys.argv[1]))
-seconds = time.monotonic() - started
-peak = int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
-measured = {"peak_mb": peak * 1024 / 1e6, "seconds": seconds, "cpu_seconds": time.process_time(), "answer": answer}
-print(json.dumps(measured), file=sys.__stdout__)
+sys.stdout = sys.stderr
+for line in sys.stdin:
+    event, now = json.loads(line)
+    started, before = time.monotonic(), time.process_time()
+    answer = run(event, now=parse_instant(now))
+    seconds, used = time.monotonic() - started, time.process_time()
+    peak = int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
+    measured = {
+        "peak_mb": peak * 1024 / 1e6, "seconds": seconds, "cpu_seconds": used, "answer": answer,
+        "own_cpu_seconds": used - before,
+    }
+    print(json.dumps(measured), file=sys.__stdout__, flush=True)
 """
 
 
@@ -36,7 +43,9 @@ class MeasuredRun:
     peak_mb
         The largest resident size, 10⁶ bytes.
     seconds, cpu_seconds
-        Of the run on the wall, and of the whole process on all cores.
+        Of the run on the wall, and of the whole process so far on all cores.
+    own_cpu_seconds
+        Of the run alone: a process that was there before has its imports behind it.
     answer
         What the handler returned.
     """
@@ -44,6 +53,7 @@ class MeasuredRun:
     peak_mb: float
     seconds: float
     cpu_seconds: float
+    own_cpu_seconds: float
     answer: dict[str, Any]
 
     def __str__(self) -> str:
@@ -53,12 +63,28 @@ class MeasuredRun:
 def measure_run(
     as_of: datetime, *, lake: str, endpoint: str, time_window: int = 1, more: Mapping[str, str] = {}
 ) -> MeasuredRun:
-    """Run in a fresh process, with the allocators' settings of the deployed function.
+    """Run for an instant, which is also the time of the call; else as :func:`measure_event`."""
+    event = {"as_of": stamp(as_of)}
+    return measure_event(event, as_of, lake=lake, endpoint=endpoint, time_window=time_window, more=more)
+
+
+def measure_event(
+    event: Mapping[str, Any],
+    now: datetime,
+    *,
+    lake: str,
+    endpoint: str,
+    time_window: int = 1,
+    more: Mapping[str, str] = {},
+) -> MeasuredRun:
+    """Invoke the function in a fresh process, with the allocators' settings of the deployed function.
 
     Parameters
     ----------
-    as_of
-        The event's, and the time of the call.
+    event
+        What it is sent.
+    now
+        The time of the call.
     lake
         The bucket, or the folder's URL.
     endpoint
@@ -73,16 +99,51 @@ def measure_run(
     MeasuredRun
         What was measured.
     """
-    environment = {
-        **environment_without_python(),
-        **ALLOCATOR,
-        "AWS_ENDPOINT_URL": endpoint,
-        "DATA_LAKE_BUCKET": lake,
-        "DYNAMODB_TABLE_NAME": "features",
-        "TIME_WINDOW": str(time_window),
-        **more,
-    }
-    command = [sys.executable, "-c", INVOKE, stamp(as_of)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return MeasuredRun(**json.loads(done.stdout.splitlines()[-1]))
+    with FunctionProcess(lake=lake, endpoint=endpoint, time_window=time_window, more=more) as process:
+        return process.invoke(event, now)
+
+
+class FunctionProcess:
+    """The function in a process of its own, which is invoked any number of times, as Lambda does.
+
+    Parameters
+    ----------
+    lake, endpoint, time_window, more
+        As of :func:`measure_event`.
+    """
+
+    def __init__(self, *, lake: str, endpoint: str, time_window: int = 1, more: Mapping[str, str] = {}) -> None:
+        environment = {
+            **environment_without_python(),
+            **ALLOCATOR,
+            "AWS_ENDPOINT_URL": endpoint,
+            "DATA_LAKE_BUCKET": lake,
+            "DYNAMODB_TABLE_NAME": "features",
+            "TIME_WINDOW": str(time_window),
+            **more,
+        }
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", INVOKE], cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._log.close()
+
+    def invoke(self, event: Mapping[str, Any], now: datetime) -> MeasuredRun:
+        """Invoke it; it must answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([event, stamp(now)]) + "\n")
+        self._process.stdin.flush()
+        told = self._process.stdout.readline()
+        if not told:
+            self._process.wait()
+            self._log.seek(0)
+            raise AssertionError(self._log.read()[-2000:])
+        return MeasuredRun(**json.loads(told))

@@ -66,6 +66,9 @@ class Sizes:
     training_hours: int = 12
     training_machines: int = 20
     entities: int = 500
+    scaled_lines: int = 60_000
+    part_lines: int = 4_000
+    fleet: int = 300
 
     @property
     def few_rounds(self) -> int:
@@ -106,6 +109,9 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
         training_hours=720,
         training_machines=1000,
         entities=1_000_000,
+        scaled_lines=20 * options.lines,
+        part_lines=int(1.1 * options.lines),
+        fleet=50 * options.machines,
     )
 
 
