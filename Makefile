@@ -59,7 +59,7 @@ build: for-build  ## Build the Lambda layer and the function's package into lamb
 	@$(BIN)/python -m layer_build $(ARGS)
 
 test: check $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER) $(COMMAND_LINE)  ## Check the code and run every test but those of make compat; 95 % of the handler's branches must be run
-	$(BIN)/python -m pytest --cov --numprocesses 4 --no-loadscope-reorder --ignore tests/compat $(ARGS)
+	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder --ignore tests/compat $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
 	HYPOTHESIS_PROFILE=faults FAULTS=full $(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)

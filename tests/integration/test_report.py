@@ -53,12 +53,13 @@ class Opened:
 @contextmanager
 def open_page(browser: Browser, report: Path, size: tuple[int, int] = DESKTOP) -> Iterator[Opened]:
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.set_default_timeout(180_000)  # other tests may have the machine to themselves for a while
     opened = Opened(page)
     page.on("console", lambda message: opened.console.append(message.text))
     page.on("pageerror", lambda error: opened.console.append(str(error)))
     page.on("request", lambda request: opened.requests.append(request.url))
     page.goto(report.as_uri())
-    page.wait_for_selector("body[data-ready=true]", timeout=60_000)
+    page.wait_for_selector("body[data-ready=true]")
     yield opened
     page.close()
     assert opened.console == []
