@@ -15,11 +15,6 @@ from handler.stores.online import OnlineResult
 from handler.tiles.builder import MappedPartition
 
 _MOST_CLOCKS: Final = 10
-_COUNTERS: Final = ("objects", "lines", "rejected", "too_late", "from_the_future")
-_SUMS: Final = (
-    *_COUNTERS, "unknown_fields", "tiles_built", "tiles_reused", "tiles_kept", "damaged", "machines", "training_files",
-    "training_rows", "training_current",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -81,16 +76,11 @@ class Accounting:
         self.training_hours_left = (self.training_hours_left or 0) - hours
 
     def add(self, other: "Accounting") -> None:
-        """Add what another process of the same run counted: everything but the stalest machine is a sum."""
+        """Add what another process of the same run counted: sums, but the stalest machine and the hours to do."""
         stalest = [each.stalest_seconds for each in (self, other) if each.stalest_seconds is not None]
-        self.online = self.online + other.online
         self.stalest_seconds = max(stalest, default=None)
-        for name in _SUMS:
-            value = getattr(other, name)
-            if isinstance(value, Counter):
-                getattr(self, name).update(value)
-            else:
-                setattr(self, name, getattr(self, name) + value)
+        for name in {each.name for each in fields(self)} - {"stalest_seconds", "training_hours_left"}:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def to_document(self) -> dict[str, Any]:
         """Write it as JSON takes it, for :meth:`from_document`."""
@@ -100,8 +90,10 @@ class Accounting:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Read what another process wrote."""
-        counters = {name: Counter(value) for name, value in document.items() if name in _COUNTERS}
-        return cls(**{**document, **counters, "online": OnlineResult(**document["online"])})
+        values: dict[str, Any] = {
+            name: Counter(value) if isinstance(value, dict) else value for name, value in document.items()
+        }
+        return cls(**{**values, "online": OnlineResult(**document["online"])})
 
     def describe_progress(self) -> str:
         """Say how far the run came, and what it has not done."""

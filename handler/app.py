@@ -18,12 +18,11 @@ from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
 from handler.pipeline.exchange import Exchange
-from handler.pipeline.run import Job, Run, run_pipeline
-from handler.pipeline.stages import Stage, find_stage
+from handler.pipeline.run import Job, run_pipeline
+from handler.pipeline.stages import take_stage
 from handler.plan import Plan, make_plan
 from handler.settings import Settings
 from handler.stores.online import RETENTION, OnlineResult, to_items, write_items
-from handler.tiles.files import PartitionFiles
 
 if TYPE_CHECKING:
     from handler.stores.dynamodb import DynamoDB
@@ -89,7 +88,7 @@ def run(
         spec = load_spec(settings)
         require_small_items(spec)
         if isinstance(event, Mapping) and "stage" in event:
-            answer = take_stage(event, spec, settings, now)
+            answer = run_stage(event, spec, settings, now)
             if event["stage"] != "answer":
                 logger.info("stage done", extra={"stage": event["stage"], "answer": answer})
                 return answer
@@ -123,15 +122,12 @@ def read_plan(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, n
     )
 
 
-def take_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> dict[str, Any]:
+def run_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> dict[str, Any]:
     """Take one stage of a run: the first says what the run answers for, the others read it."""
-    stage = find_stage(event)
     exchange = Exchange(open_lake(settings.lake, settings.endpoint, settings.region), event.get("run", ""))
     if event["stage"] == "plan" and not exchange.holds("plan.json"):
         exchange.write_plan(read_plan(event.get("event", {}), spec, settings, now), now, spec.digest)
-    plan, started = exchange.read_plan(spec.digest)
-    job = prepare_job(plan, spec, settings, started)
-    return stage(Stage(exchange, Run(plan, job, PartitionFiles(job.lake, spec, plan))), event)
+    return take_stage(event, exchange, spec.digest, lambda plan, started: prepare_job(plan, spec, settings, started))
 
 
 def load_spec(settings: Settings) -> FeatureSpec:

@@ -49,12 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the layer is for."""
+    parser.add_argument("--arch", choices=sorted(TARGETS), default="x86_64", help="the function's (default: x86_64)")
+    parser.add_argument("--python", choices=PYTHONS, default=PYTHONS[0], help="the runtime's (default: %(default)s)")
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="layer_build", description="Build the Lambda layer and the function's package, and check that they work."
     )
-    parser.add_argument("--arch", choices=sorted(TARGETS), default="x86_64", help="the function's (default: x86_64)")
-    parser.add_argument("--python", choices=PYTHONS, default=PYTHONS[0], help="the runtime's (default: %(default)s)")
+    add_target(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("lambda_artifacts"), metavar="DIR", help="default: ./lambda_artifacts"
     )

@@ -8,13 +8,11 @@ import argparse
 import sys
 import tempfile
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
+from layer_build.__main__ import add_target
+from layer_build.__main__ import main as build
 from layer_build.archive import write_archive, write_text
-from layer_build.build import Order, build
-from layer_build.cache import find_cache
-from layer_build.target import PYTHONS, TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 _MODULE = ("main.tf.json", "README.md")
@@ -49,19 +47,18 @@ def write_release(out: Path, built: Path, name: str) -> Path:
 
 
 def main() -> int:
-    """Run the command line."""
+    """Run the command line; return its exit status: 0, or that of the build."""
     parser = argparse.ArgumentParser(prog="make module", description=__doc__)
-    parser.add_argument("--arch", choices=sorted(TARGETS), default="x86_64", help="the function's (default: x86_64)")
-    parser.add_argument("--python", choices=PYTHONS, default=PYTHONS[0], help="the runtime's (default: %(default)s)")
+    add_target(parser)
     parser.add_argument("--out", type=Path, default=ROOT / "release", metavar="DIR", help="default: ./release")
     options = parser.parse_args()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    name = f"processing-{version}-python{options.python}-{options.arch}"
     with tempfile.TemporaryDirectory() as folder:
-        target = replace(TARGETS[options.arch], python=options.python)
-        build(Order(ROOT, Path(folder), find_cache(), target), report=lambda step: print(step, file=sys.stderr))  # noqa: T201
-        archive = write_release(
-            options.out, Path(folder), f"processing-{version}-python{options.python}-{options.arch}"
-        )
+        status = build(["--arch", options.arch, "--python", options.python, "--out", folder])
+        if status:
+            return status
+        archive = write_release(options.out, Path(folder), name)
     print(archive)  # noqa: T201
     return 0
 

@@ -101,6 +101,10 @@ class Pipeline:
         return self.invoke({"start": stamp(start), "end": stamp(end)})
 
     def invoke(self, event: Mapping[str, str], **more: Any) -> Row:
+        plan = self.make_plan(event, **more)
+        return run_pipeline(plan, self.make_job(plan, self.now))
+
+    def make_plan(self, event: Mapping[str, str], **more: Any) -> Plan:
         plan = make_plan(
             event,
             now=self.now,
@@ -108,17 +112,16 @@ class Pipeline:
             lookback=self.spec.lookback,
             allowed_lateness=self.allowed_lateness,
         )
-        plan = replace(plan, **more)
-        return run_pipeline(
-            plan,
-            Job(
-                lake=Lake.open(self.root.resolve().as_uri()),
-                write_online=self.table.writer(plan),
-                spec=self.spec,
-                now=self.now,
-                report=lambda message, fields: None,
-                deadline=self.deadline,
-            ),
+        return replace(plan, **more)
+
+    def make_job(self, plan: Plan, now: datetime) -> Job:
+        return Job(
+            lake=Lake.open(self.root.resolve().as_uri()),
+            write_online=self.table.writer(plan),
+            spec=self.spec,
+            now=now,
+            report=lambda message, fields: None,
+            deadline=self.deadline,
         )
 
     def training(self) -> dict[str, pl.DataFrame]:

@@ -1,8 +1,8 @@
-"""A run in stages, each taken by one of a few processes: what a state machine and Lambda do, without either."""
+"""A run in stages, without the state machine that starts them in AWS, and without Lambda."""
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,9 +15,37 @@ from tests.harness import stamp
 from tests.measured import FunctionProcess, MeasuredRun
 
 
+def take_stages(
+    run: str,
+    take: Callable[[Mapping[str, Any]], dict[str, Any]],
+    take_all: Callable[[Mapping[str, Any]], None],
+    *,
+    plan: Mapping[str, Any],
+    divide: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Take the stages of a run in their order; return its answer.
+
+    Parameters
+    ----------
+    run
+        The run's name.
+    take, take_all
+        Take the stage of an event, and those of a list, of which the length and the key are known.
+    plan, divide
+        What the events of these stages say besides.
+    """
+    planned = take({"stage": "plan", "run": run, **plan})
+    for name in ("maps", "combines"):
+        take_all(planned[name])
+    divided = take({"stage": "divide", "run": run, **divide})
+    for name in ("reduces", "finishes"):
+        take_all(divided[name])
+    return take({"stage": "answer", "run": run})
+
+
 @dataclass
 class StagedRun:
-    """One run, and what each of its stages took.
+    """One run, and what each of its stages took; each is taken by one of a few processes.
 
     Attributes
     ----------
@@ -27,8 +55,6 @@ class StagedRun:
         Of the table's server.
     processes
         How many there are; each takes one stage after the other.
-    part_bytes, machines
-        As the stages take them; None for their own.
     stages
         What was measured, by the kind of stage.
     seconds
@@ -38,8 +64,6 @@ class StagedRun:
     lake: Path
     endpoint: str
     processes: int = 1
-    part_bytes: int | None = None
-    machines: int | None = None
     stages: dict[str, list[MeasuredRun]] = field(default_factory=dict)
     seconds: float = field(init=False, default=0)
     _idle: SimpleQueue[FunctionProcess] = field(default_factory=SimpleQueue)
@@ -52,13 +76,8 @@ class StagedRun:
             for _ in range(self.processes):
                 process = FunctionProcess(lake=self.lake.as_uri(), endpoint=self.endpoint, time_window=time_window)
                 self._idle.put(stack.enter_context(process))
-            planned = self._take("plan", event={"as_of": stamp(as_of)}, part_bytes=self.part_bytes)
-            for name in ("maps", "combines"):
-                self._take_all(planned[name])
-            divided = self._take("divide", machines=self.machines)
-            for name in ("reduces", "finishes"):
-                self._take_all(divided[name])
-            answer = self._take("answer")
+            event = {"as_of": stamp(as_of)}
+            answer = take_stages("measured", self._take, self._take_all, plan={"event": event}, divide={})
             self.seconds = time.monotonic() - started
             return answer
 
@@ -86,18 +105,14 @@ class StagedRun:
         for measured in self.stages.values():
             yield from measured
 
-    def _take(self, stage: str, **more: Any) -> dict[str, Any]:
-        given = {name: value for name, value in more.items() if value is not None}
-        return self._invoke({"stage": stage, "run": "measured", **given}).answer
-
     def _take_all(self, listed: Mapping[str, Any]) -> None:
         events = json.loads((self.lake / listed["key"]).read_bytes())
         with ThreadPoolExecutor(self.processes) as pool:
-            list(pool.map(self._invoke, events))
+            list(pool.map(self._take, events))
 
-    def _invoke(self, event: Mapping[str, Any]) -> MeasuredRun:
+    def _take(self, event: Mapping[str, Any]) -> dict[str, Any]:
         process = self._idle.get()
         measured = process.invoke(event, self._now)
         self._idle.put(process)
         self.stages.setdefault(event["stage"], []).append(measured)
-        return measured
+        return measured.answer

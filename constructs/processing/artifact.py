@@ -27,8 +27,6 @@ class LocalFile(Construct):
 
     Attributes
     ----------
-    variable
-        The variable's name.
     path
         The file's path.
     sha256, base64sha256
@@ -42,7 +40,6 @@ class LocalFile(Construct):
         given = f"var.{variable}"
         elsewhere = f'"{root}/${{{given}}}"'
         TerraformLocal(self, variable, f"${{try(fileexists({given}), false) ? {given} : {elsewhere}}}")
-        self.variable = variable
         self.path = f"${{local.{variable}}}"
         # A destroy does without the files: there the hashes are of no use, and the preconditions are not asked.
         self.sha256 = f'${{try(filesha256(local.{variable}), "missing")}}'
@@ -69,6 +66,8 @@ class Artifact(LocalFile):
 
     Attributes
     ----------
+    manifest
+        What the build says of its zips, as an expression that fails where there is no manifest.
     is_whole
         A precondition: the file is what the build's manifest says, where there is a manifest.
     """
@@ -76,10 +75,10 @@ class Artifact(LocalFile):
     def __init__(self, scope: Construct, variable: str, member: str, *, root: str) -> None:
         advice = "Run `make build` in the project first, or give the path of the zip that it wrote."
         super().__init__(scope, variable, advice=advice, root=root)
-        manifest = f'jsondecode(file("${{dirname(local.{variable})}}/manifest.json"))'
+        self.manifest = f'jsondecode(file("${{dirname(local.{variable})}}/manifest.json"))'
         found = self.sha256[2:-1]
         self.is_whole = Precondition(
-            condition=f"${{try({manifest}.{member}.sha256, {found}) == {found}}}",
+            condition=f"${{try({self.manifest}.{member}.sha256, {found}) == {found}}}",
             error_message=f"{variable}: the file is not the {member} that manifest.json beside it describes. It is "
             "cut, or of another build: run `make build` again.",
         )

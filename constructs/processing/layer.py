@@ -34,15 +34,15 @@ class PandasLayer(Construct):
 
     def __init__(self, scope: Construct, variables: Variables, artifact: Artifact) -> None:
         super().__init__(scope, "layer")
-        manifest = f'jsondecode(file("${{dirname({artifact.path[2:-1]})}}/manifest.json")).target'
+        target = f"{artifact.manifest}.target"
         fits = Precondition(
-            condition=f"${{try({manifest}.arch, var.architecture) == var.architecture}}",
+            condition=f"${{try({target}.arch, var.architecture) == var.architecture}}",
             error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
             "${var.architecture}. Run `make build ARGS='--arch ${var.architecture}'`, or change the variable "
             "architecture.",
         )
         runs = Precondition(
-            condition=f'${{"python${{try({manifest}.python, trimprefix(var.lambda_runtime, "python"))}}" == '
+            condition=f'${{"python${{try({target}.python, trimprefix(var.lambda_runtime, "python"))}}" == '
             "var.lambda_runtime}",
             error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
             "${var.lambda_runtime}. Run `make build ARGS='--python ...'`, or change the variable lambda_runtime.",

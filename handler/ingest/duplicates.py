@@ -85,7 +85,7 @@ class SeenLines:
             if len(suspects):
                 is_again = is_again.scatter(suspects, is_again.gather(suspects) | run.find(hashes.gather(suspects)))
         first, last = lines.select(pl.min("event_time"), pl.max("event_time").alias("last")).row(0)
-        self._remember(SeenRun(hashes, first, last))
+        self.add(SeenRun(hashes, first, last))
         return is_again
 
     def take(self) -> "SeenRun | None":
@@ -97,11 +97,8 @@ class SeenLines:
         near = [run for run in self._runs if run.first <= other.last and other.first <= run.last]
         return any(run.find(other.hashes).any() for run in near)
 
-    def add(self, other: "SeenRun") -> None:
-        """Remember the lines of a run, all of which are new."""
-        self._remember(other)
-
-    def _remember(self, run: "SeenRun") -> None:
+    def add(self, run: "SeenRun") -> None:
+        """Remember the lines of a run."""
         while self._runs and len(self._runs[-1].hashes) < 2 * len(run.hashes):
             run = self._runs.pop().merge(run)
         self._runs.append(run)

@@ -15,6 +15,7 @@ A stage that is tried again writes the same files again. A lifecycle rule may ex
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -125,10 +126,14 @@ class Exchange:
         )
         return plan, datetime.fromisoformat(known["started"])
 
-    def write_partition(self, hour: datetime, fingerprint: str, parts: list[list[RawObject]]) -> None:
-        """Write the objects of a partition, part by part."""
-        objects = [[[item.key, item.size, item.e_tag, item.modified] for item in part] for part in parts]
-        self.write(f"partitions/{_stamp(hour)}.json", {"fingerprint": fingerprint, "parts": objects})
+    def write_partitions(self, partitions: Mapping[datetime, tuple[str, list[list[RawObject]]]]) -> None:
+        """Write the fingerprint of each partition and its objects, part by part; many at a time."""
+        files = {}
+        for hour, (fingerprint, parts) in partitions.items():
+            objects = [[[item.key, item.size, item.e_tag, item.modified] for item in part] for part in parts]
+            document = {"fingerprint": fingerprint, "parts": objects}
+            files[self.locate(f"partitions/{_stamp(hour)}.json")] = json.dumps(document).encode()
+        self.lake.write(files)
 
     def read_partition(self, hour: datetime) -> tuple[str, list[Listing]]:
         """Read the fingerprint of a partition, and the objects of each part."""
@@ -153,8 +158,9 @@ class Exchange:
         stem = self.locate(f"parts/{_stamp(hour)}/{number}")
         (text, *frames) = self.lake.read([f"{stem}.json", *(f"{stem}-{name}.parquet" for name in _FRAMES)])
         document = json.loads(text)
-        counts = document["counts"]
-        counts["lateness"] = {int(hours): lines for hours, lines in counts["lateness"].items()}
+        given = document["counts"]
+        counts = {name: Counter(value) if isinstance(value, dict) else value for name, value in given.items()}
+        counts["lateness"] = Counter({int(hours): lines for hours, lines in given["lateness"].items()})
         tiles, failures, rejected = frames
         part = PartialPartition(tiles, failures, rejected, None, counts, document["is_complete"])
         if document["seen"] is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 
@@ -98,7 +98,7 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
         it.
     """
     started = time.monotonic()
-    run = Run(plan, job, PartitionFiles(job.lake, job.spec, plan))
+    run = Run.begin(plan, job)
     run.build_tiles()
     training = run.find_hours_to_write()
     run.accounting.add_current(training.current)
@@ -128,6 +128,11 @@ class Run:
     job: Job
     files: PartitionFiles
     accounting: Accounting = field(default_factory=Accounting)
+
+    @classmethod
+    def begin(cls, plan: Plan, job: Job) -> Self:
+        """Begin a run, or a stage of one: nothing is known of any partition."""
+        return cls(plan, job, PartitionFiles(job.lake, job.spec, plan))
 
     def build_tiles(self) -> None:
         """Bring the files of all partitions within reach up to date."""

@@ -27,8 +27,8 @@ from handler.definitions.layout import hours_key, tiles_key
 from handler.definitions.timestamps import format_instant, parse_instant
 from handler.lake.objects import split_by_size
 from handler.pipeline.exchange import Exchange
-from handler.pipeline.run import Run
-from handler.plan import group_into_blocks
+from handler.pipeline.run import Job, Run
+from handler.plan import Plan, group_into_blocks
 from handler.tiles.groups import MachineRange, divide_machines
 from handler.tiles.parts import Part, combine_parts, map_part
 
@@ -71,13 +71,14 @@ class Stage:
             How many there are, and the keys of two lists: ``maps`` and ``combines``, the events of these stages.
         """
         most = _read_count(event, "part_bytes", PART_BYTES)
-        maps, combines = [], []
-        for hour, listing in self.run.files.find_stale():
-            parts = list(split_by_size(listing.objects, most))
-            self.exchange.write_partition(hour, self.run.files.describe(hour, listing).fingerprint, parts)
-            partition = format_instant(hour)
-            maps += [{"partition": partition, "part": number} for number in range(len(parts))]
-            combines += [{"partition": partition}] if len(parts) > 1 else []
+        stale = {
+            hour: (self.run.files.describe(hour, listing).fingerprint, list(split_by_size(listing.objects, most)))
+            for hour, listing in self.run.files.find_stale()
+        }
+        self.exchange.write_partitions(stale)
+        counts = {format_instant(hour): len(parts) for hour, (_, parts) in stale.items()}
+        maps = [{"partition": hour, "part": number} for hour, count in counts.items() for number in range(count)]
+        combines = [{"partition": hour} for hour, count in counts.items() if count > 1]
         self._note("plan")
         return self._hand_on(maps=("map", maps), combines=("combine", combines))
 
@@ -220,28 +221,37 @@ STAGES: Final[Mapping[str, Callable[[Stage, Event], Answer]]] = {
 }
 
 
-def find_stage(event: Event) -> Callable[[Stage, Event], Answer]:
-    """Find the stage that an event names.
+def take_stage(
+    event: Event, exchange: Exchange, features: str, prepare: Callable[[Plan, datetime], Job]
+) -> dict[str, Any]:
+    """Take the stage that an event names.
 
     Parameters
     ----------
     event
-        With ``stage``.
+        As above.
+    exchange
+        The run's, with its plan.
+    features
+        The digest of the features that this process has.
+    prepare
+        Makes what the stage works with, of the plan and the time at which the run started.
 
     Returns
     -------
-    Callable
-        The stage's method.
+    dict
+        What the stage answers.
 
     Raises
     ------
-    EventError
-        If there is no such stage.
+    ProcessingError
+        If there is no such stage, if it lacks something, or if it cannot be done.
     """
     stage = STAGES.get(str(event["stage"]))
     if stage is None:
         raise EventError(f"event: stage {event['stage']!r} is none of {', '.join(STAGES)}")
-    return stage
+    plan, started = exchange.read_plan(features)
+    return stage(Stage(exchange, Run.begin(plan, prepare(plan, started))), event)
 
 
 def _read_hour(event: Event, name: str) -> datetime:

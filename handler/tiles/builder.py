@@ -90,7 +90,7 @@ class PartialPartition:
     seen
         The hashes of its lines; None where it has no lines.
     counts
-        The builder's counts, by name.
+        The builder's counts, by name: numbers and counters.
     is_complete
         Whether every object was there.
     """
@@ -209,11 +209,7 @@ class PartitionBuilder:
         self._add_failures(pl.read_parquet(part.failures))
         self.rejected.add(pl.read_parquet(part.rejected))
         for name in _ADDED_UP:
-            own, value = getattr(self, name), part.counts[name]
-            if isinstance(own, Counter):
-                own.update(value)
-            else:
-                setattr(self, name, own + value)
+            setattr(self, name, getattr(self, name) + part.counts[name])
         self.is_complete &= part.is_complete
         return True
 

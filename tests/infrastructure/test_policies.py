@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from scripts.synth import ROOT
 from tests.infrastructure.conftest import Deployment
+from tests.tools import find_tool
 
-LINTER = ROOT / ".tools" / "cfn-lint" / "bin" / "cfn-lint"
 DEPLOYER = ROOT / "docs" / "deployer-policy.json"
 
 
 def lint(policies: Mapping[str, Any], folder: Path) -> list[str]:
     """Put policies into a CloudFormation template, the form that cfn-lint reads; return what it finds."""
-    if not LINTER.exists():
-        pytest.skip("`make .tools/cfn-lint/.ready` installs the linter")
     resources: dict[str, Any] = {}
     for name, policy in policies.items():
         kind, key = (
@@ -27,7 +23,15 @@ def lint(policies: Mapping[str, Any], folder: Path) -> list[str]:
         resources[name.replace("_", "")] = {"Type": f"AWS::IAM::{kind}", "Properties": {key: policy}}
     template = folder / "policies.json"
     template.write_text(json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}))
-    command = [str(LINTER), "--format", "json", "--include-checks", "I", "--template", str(template)]
+    command = [
+        str(find_tool("cfn-lint", "bin/cfn-lint")),
+        "--format",
+        "json",
+        "--include-checks",
+        "I",
+        "--template",
+        str(template),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return [f"{found['Rule']['Id']} {found['Location']['Path']}" for found in json.loads(done.stdout or "[]")]
 

@@ -18,10 +18,10 @@ from layer_build.target import PYTHONS, TARGETS
 from layer_build.wheels import WheelCache, hash_file
 from tests.builds import MACHINE_ARCH, ROOT, Built, run_build
 from tests.runtime.conftest import Unpacked
+from tests.tools import find_tool
 
 BUDGET = 252_000_000
 ARTIFACTS = ("pandas_layer.zip", "processing_lambda.zip", "manifest.json", "pandas_layer.cdx.json")
-CYCLONEDX = ROOT / ".tools" / "checkov" / "bin" / "python"
 VALIDATE = """
 import sys
 from pathlib import Path
@@ -107,10 +107,10 @@ def test_artifacts_are_described_beside_them(first: Built) -> None:
 
 def test_bill_of_materials_is_valid(first: Built) -> None:
     """By CycloneDX's own library, which checkov brings."""
-    if not CYCLONEDX.exists():
-        pytest.skip("`make .tools/checkov/.ready` installs the checker")
     path = str(first.out / "pandas_layer.cdx.json")
-    result = subprocess.run([CYCLONEDX, "-c", VALIDATE, path], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [find_tool("checkov", "bin/python"), "-c", VALIDATE, path], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "None"
 
 

@@ -14,12 +14,10 @@ from polars.testing import assert_frame_equal
 from handler.definitions.errors import EventError, LakeError
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
-from handler.pipeline.run import Job, Run
-from handler.pipeline.stages import Stage, find_stage
-from handler.plan import make_plan
-from handler.tiles.files import PartitionFiles
+from handler.pipeline.stages import take_stage
 from tests.frames import assert_close, assert_rows_close
 from tests.harness import NOW, Pipeline, at, check_sums, line, write_raw
+from tests.staged import take_stages
 
 
 @dataclass
@@ -35,23 +33,11 @@ class Staged(Pipeline):
         self.runs += 1
         name = f"run-{self.runs}"
         exchange = Exchange(Lake.open(self.root.resolve().as_uri()), name)
-        plan = make_plan(
-            event,
-            now=self.now,
-            time_window=self.time_window,
-            lookback=self.spec.lookback,
-            allowed_lateness=self.allowed_lateness,
-        )
-        exchange.write_plan(plan, self.now, self.spec.digest)
-        planned = self.take({"stage": "plan", "run": name, "part_bytes": self.part_bytes})
-        for kind in ("maps", "combines"):
-            self.take_all(planned[kind], name)
-        divided = self.take({"stage": "divide", "run": name, "machines": self.machines})
-        for kind in ("reduces", "finishes"):
-            self.take_all(divided[kind], name)
-        return self.take({"stage": "answer", "run": name})
+        exchange.write_plan(self.make_plan(event, **more), self.now, self.spec.digest)
+        plan, divide = {"part_bytes": self.part_bytes}, {"machines": self.machines}
+        return take_stages(name, self.take, self.take_all, plan=plan, divide=divide)
 
-    def take_all(self, listed: Mapping[str, Any], run: str) -> None:
+    def take_all(self, listed: Mapping[str, Any]) -> None:
         """Take the stages of a list, as a distributed map reads it, in any order: here the other way round."""
         events = json.loads((self.root / listed["key"]).read_bytes())
         assert len(events) == listed["count"]
@@ -61,11 +47,8 @@ class Staged(Pipeline):
 
     def take(self, event: Mapping[str, Any]) -> dict[str, Any]:
         event = json.loads(json.dumps(event))
-        lake = Lake.open(self.root.resolve().as_uri())
-        exchange = Exchange(lake, event["run"])
-        plan, started = exchange.read_plan(self.spec.digest)
-        job = Job(lake, self.table.writer(plan), self.spec, started, lambda message, fields: None)
-        answer = find_stage(event)(Stage(exchange, Run(plan, job, PartitionFiles(lake, self.spec, plan))), event)
+        exchange = Exchange(Lake.open(self.root.resolve().as_uri()), event["run"])
+        answer = take_stage(event, exchange, self.spec.digest, self.make_job)
         return json.loads(json.dumps(answer))  # type: ignore[no-any-return]
 
 
@@ -181,8 +164,7 @@ def test_line_in_two_parts_is_read_again_once(both: tuple[Pipeline, Staged], mon
 def test_features_that_change_during_a_run_end_it(both: tuple[Pipeline, Staged]) -> None:
     _, staged = both
     exchange = Exchange(Lake.open(staged.root.resolve().as_uri()), "run")
-    plan = make_plan({}, now=NOW, time_window=staged.time_window, lookback=staged.spec.lookback)
-    exchange.write_plan(plan, NOW, "other features")
+    exchange.write_plan(staged.make_plan({}), NOW, "other features")
     with pytest.raises(LakeError, match=r"features\.toml changed since it began"):
         staged.take({"stage": "plan", "run": "run"})
 

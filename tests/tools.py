@@ -1,0 +1,25 @@
+"""Tools that have an environment of their own below ``.tools/``; ``make test`` installs each."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builds import ROOT
+
+
+def find_tool(environment: str, program: str) -> Path:
+    """Find a program in a tool's environment; without it, the test that asks is skipped.
+
+    Parameters
+    ----------
+    environment
+        The folder below ``.tools/``.
+    program
+        Its path in there.
+    """
+    found = ROOT / ".tools" / environment / program
+    if not found.exists():
+        pytest.skip(
+            f"{found.name} is not installed: `make .tools/{environment}/.ready` installs it, as `make test` does"
+        )
+    return found
