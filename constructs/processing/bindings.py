@@ -103,6 +103,11 @@ from cdktf_cdktf_provider_aws.scheduler_schedule import (
     SchedulerScheduleTargetDeadLetterConfig,
     SchedulerScheduleTargetRetryPolicy,
 )
+from cdktf_cdktf_provider_aws.sfn_state_machine import (
+    SfnStateMachine,
+    SfnStateMachineLoggingConfiguration,
+    SfnStateMachineTracingConfiguration,
+)
 from cdktf_cdktf_provider_aws.sqs_queue import SqsQueue
 from constructs import Construct, Node
 
@@ -158,6 +163,9 @@ __all__ = [
     "SchedulerScheduleTarget",
     "SchedulerScheduleTargetDeadLetterConfig",
     "SchedulerScheduleTargetRetryPolicy",
+    "SfnStateMachine",
+    "SfnStateMachineLoggingConfiguration",
+    "SfnStateMachineTracingConfiguration",
     "SqsQueue",
     "TerraformElement",
     "TerraformHclModule",

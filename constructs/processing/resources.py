@@ -6,6 +6,7 @@ from processing.function import ProcessingFunction
 from processing.layer import PandasLayer
 from processing.place import Place
 from processing.readers import FeatureReaders
+from processing.scale_out import ScaleOut
 from processing.schedule import ProcessingSchedule
 from processing.table import FeaturesTable
 from processing.variables import Variables
@@ -47,7 +48,8 @@ class ProcessingResources(Construct):
             table_arn=table.arn,
         )
         function = processing.function
-        schedule = ProcessingSchedule(self, variables, place, function_arn=function.arn)
+        scaled = ScaleOut(self, variables, place, function_arn=function.arn)
+        schedule = ProcessingSchedule(self, variables, place, function_arn=function.arn, scaled=scaled)
         Watch(
             self,
             variables,
@@ -55,6 +57,7 @@ class ProcessingResources(Construct):
             function_name=function.function_name,
             undelivered=schedule.undelivered.name,
             failures=processing.failures.name,
+            scaled_run_arn=scaled.arn,
         )
         readers = FeatureReaders(self, variables, place, table_arn=table.arn)
         outputs = {
@@ -65,6 +68,10 @@ class ProcessingResources(Construct):
             "pandas_layer_arn": (layer.arn, "The layer's version, for other functions."),
             "processing_lambda_role_arn": (processing.role.arn, "The function's role, for a bucket's policy."),
             "processing_lambda_log_group_name": (processing.logs.name, "Where the function's logs are."),
+            "scaled_run_arn": (
+                f"${{one({scaled.machine.fqn}[*].arn)}}",
+                "The state machine, to start a scaled run by hand; null unless scale_out.",
+            ),
             "processing_schedule_arn": (schedule.schedule.arn, "The schedule."),
             "failed_events_queue_url": (
                 processing.failures.url,

@@ -17,6 +17,7 @@ from processing.place import Place
 from processing.policy import allow, attach, make_role
 from processing.queue import DeadLetterQueue
 from processing.role import KEY_ACTIONS
+from processing.scale_out import ScaleOut
 from processing.variables import Variables, or_null
 
 EVENT: Final = '{"as_of":"<aws.scheduler.scheduled-time>"}'
@@ -63,6 +64,8 @@ class ProcessingSchedule(Construct):
         Where the deployment is.
     function_arn
         ARN of the function that is invoked.
+    scaled
+        The state machine that is started in its place where ``scale_out`` is true.
 
     Attributes
     ----------
@@ -72,7 +75,9 @@ class ProcessingSchedule(Construct):
         The ``aws_sqs_queue`` of events that never reached the function.
     """
 
-    def __init__(self, scope: Construct, variables: Variables, place: Place, *, function_arn: str) -> None:
+    def __init__(
+        self, scope: Construct, variables: Variables, place: Place, *, function_arn: str, scaled: ScaleOut
+    ) -> None:
         super().__init__(scope, "schedule")
         self.undelivered = DeadLetterQueue(self, "undelivered_events", "processing-undelivered-events", variables).queue
         role = make_role(
@@ -91,7 +96,10 @@ class ProcessingSchedule(Construct):
                 allow("Invoke", ["lambda:InvokeFunction"], [function_arn]),
                 allow("KeepUndelivered", ["sqs:SendMessage"], [self.undelivered.arn]),
             ],
-            only_when={'var.kms_key_arn != ""': allow("UseKey", KEY_ACTIONS, ["${var.kms_key_arn}"])},
+            only_when={
+                "var.scale_out": allow("Start", ["states:StartExecution"], [scaled.arn]),
+                'var.kms_key_arn != ""': allow("UseKey", KEY_ACTIONS, ["${var.kms_key_arn}"]),
+            },
         )
         TerraformLocal(self, "cron_fields", _CRON_FIELDS)
         TerraformLocal(self, "cron_hours", _CRON_HOURS)
@@ -107,7 +115,7 @@ class ProcessingSchedule(Construct):
             flexible_time_window=SchedulerScheduleFlexibleTimeWindow(mode="OFF"),
             kms_key_arn=or_null("kms_key_arn"),
             target=SchedulerScheduleTarget(
-                arn=function_arn,
+                arn=f"${{var.scale_out ? one({scaled.machine.fqn}[*].arn) : {function_arn}}}",
                 role_arn=role.arn,
                 input=EVENT,
                 retry_policy=SchedulerScheduleTargetRetryPolicy(

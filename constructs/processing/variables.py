@@ -198,6 +198,20 @@ class Variables(Construct):
             1000,
             "-1, or a whole number of invocations up to",
         )
+        self.scale_out = self._declare(
+            "scale_out",
+            "bool",
+            "Whether the schedule starts a state machine, which takes a run in stages by many invocations.",
+            default=False,
+        ).boolean_value
+        self.max_concurrency = self._whole_number(
+            "max_concurrency",
+            "Stages of a scaled run that are taken side by side.",
+            40,
+            1,
+            1000,
+            "a whole number of invocations from",
+        )
         self.log_level = self._text(
             "log_level",
             "The function's log level.",

@@ -14,7 +14,7 @@ from processing.bindings import (
 )
 from processing.dashboard import METRIC_NAMESPACE, METRIC_SERVICE, draw_dashboard
 from processing.place import Place
-from processing.variables import Variables
+from processing.variables import Variables, when
 
 _FIVE_MINUTES: Final = 300
 _HOUR: Final = 3600
@@ -28,7 +28,7 @@ _MISSING_HOURS: Final = (
 
 
 class Watch(Construct):
-    """Alarms on the function, both dead-letter queues and missing features; a dashboard.
+    """Alarms on the function, both dead-letter queues, missing features and scaled runs; a dashboard.
 
     The alarm on missing features counts whole hours. It goes off when no item was written in the hours of the last two
     schedules. Where no run said anything it turns to INSUFFICIENT_DATA, and tells that as well. It is quiet while the
@@ -44,6 +44,7 @@ class Watch(Construct):
         function_name: str,
         undelivered: str,
         failures: str,
+        scaled_run_arn: str,
     ) -> None:
         super().__init__(scope, "watch")
         self._variables = variables
@@ -54,6 +55,7 @@ class Watch(Construct):
         self._watch_queue("undelivered", undelivered, "The schedule could not invoke the function.")
         self._watch_queue("failed_events", failures, "The function failed at an event, retries included.")
         self._watch_features(function_name)
+        self._watch_scaled_runs(scaled_run_arn)
         CloudwatchDashboard(
             self,
             "processing_dashboard",
@@ -170,6 +172,22 @@ class Watch(Construct):
             insufficient_data_actions=self._topic,
             actions_enabled=self._variables.schedule_enabled,
         )
+
+    def _watch_scaled_runs(self, arn: str) -> None:
+        for name, metric, description in (
+            ("scaled_runs_failed", "ExecutionsFailed", "A scaled run failed, retries included: see its execution."),
+            ("scaled_runs_timed_out", "ExecutionsTimedOut", "A scaled run took longer than a day: see its execution."),
+        ):
+            self._alarm(
+                name,
+                description,
+                "AWS/States",
+                metric,
+                {"StateMachineArn": arn},
+                statistic="Sum",
+                threshold=1,
+                count=when("var.scale_out"),
+            )
 
     def _alarm(
         self,

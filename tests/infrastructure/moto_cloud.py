@@ -137,6 +137,7 @@ if __name__ == "__main__":
     from moto.iam.responses import IamResponse
     from moto.server import ThreadedMotoServer
     from moto.sqs.responses import SQSResponse
+    from moto.stepfunctions.responses import StepFunctionResponse
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     access_control.IAMPolicyStatement._check_conditions = _check_conditions  # type: ignore[method-assign,assignment]
@@ -157,6 +158,12 @@ if __name__ == "__main__":
             self._data = {}
         check_signature(self)
 
+    # Terraform's provider makes these calls; moto does not know them. ministack checks a definition.
+    for call, answer in {
+        "validate_state_machine_definition": {"result": "OK", "diagnostics": []},
+        "list_state_machine_versions": {"stateMachineVersions": []},
+    }.items():
+        setattr(StepFunctionResponse, call, lambda _, said=json.dumps(answer): said)
     access_control.IAMRequestBase.check_action_permitted = _check_action  # type: ignore[method-assign]
     access_control.IAMRequest.check_signature = _check_signature  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -1,0 +1,147 @@
+"""A state machine that takes a run in stages, for whoever outgrew one function. By variable."""
+
+import json
+
+from processing.bindings import (
+    CloudwatchLogGroup,
+    Construct,
+    IamRolePolicy,
+    Precondition,
+    SfnStateMachine,
+    SfnStateMachineLoggingConfiguration,
+    SfnStateMachineTracingConfiguration,
+    TerraformResourceLifecycle,
+    Token,
+)
+from processing.place import Place
+from processing.policy import allow, make_role, write_document
+from processing.role import KEY_ACTIONS
+from processing.states import write_states
+from processing.variables import Variables, or_null, when
+
+_LOG_DELIVERY = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+)
+"""AWS takes these on every resource only."""
+_CONCURRENCY = "__max_concurrency__"
+
+
+class ScaleOut(Construct):
+    """The state machine with its role and its log, where ``scale_out`` is true.
+
+    Parameters
+    ----------
+    scope
+        The construct that it is added to.
+    variables
+        The module's variables.
+    place
+        Where the deployment is.
+    function_arn
+        ARN of the function that takes the stages.
+
+    Attributes
+    ----------
+    arn
+        The state machine's, made or not.
+    machine
+        The ``aws_sfn_state_machine``.
+    """
+
+    def __init__(self, scope: Construct, variables: Variables, place: Place, *, function_arn: str) -> None:
+        super().__init__(scope, "scale_out")
+        is_on = when("var.scale_out")
+        name = f"{variables.project_name}-processing"
+        states = f"arn:{place.partition}:states:{place.region}:{place.account}"
+        self.arn = f"{states}:stateMachine:{name}"
+        role = make_role(
+            self,
+            "scaled_run_role",
+            '${var.role_name == "" ? "${var.project_name}-processing-scaled-run" : "${var.role_name}-scaled-run"}',
+            service="states.amazonaws.com",
+            source_account=place.account,
+            variables=variables,
+        )
+        document = write_document(
+            self,
+            "scaled_run",
+            [
+                allow("Invoke", ["lambda:InvokeFunction"], [function_arn]),
+                allow(
+                    "ReadLists",
+                    ["s3:GetObject"],
+                    [f"arn:{place.partition}:s3:::{variables.s3_bucket_name}/processed/runs/*"],
+                ),
+                allow("StartMaps", ["states:StartExecution"], [self.arn]),
+                allow(
+                    "FollowMaps",
+                    ["states:DescribeExecution", "states:RedriveExecution", "states:StopExecution"],
+                    [f"{states}:execution:{name}:*", f"{states}:execution:{name}/*"],
+                ),
+                allow("DeliverLogs", _LOG_DELIVERY, ["*"]),
+            ],
+            only_when={
+                'var.kms_key_arn != ""': allow("UseKey", KEY_ACTIONS, ["${var.kms_key_arn}"]),
+                'var.tracing_mode == "Active"': allow(
+                    "Trace", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], ["*"]
+                ),
+            },
+        )
+        policy = IamRolePolicy(
+            self,
+            "scaled_run_policy",
+            name="scaled-run",
+            role=f"${{{role.fqn}[0].name}}",
+            policy=document.json,
+        )
+        logs = CloudwatchLogGroup(
+            self,
+            "scaled_run_logs",
+            name=f"/aws/vendedlogs/states/{name}",
+            retention_in_days=variables.log_retention_days,
+            kms_key_id=or_null("kms_key_arn"),
+            tags=variables.tags,
+        )
+        definition = json.dumps(
+            write_states(
+                partition=place.partition,
+                function_arn=function_arn,
+                bucket=variables.s3_bucket_name,
+                concurrency=_CONCURRENCY,
+            ),
+            indent=2,
+        ).replace(f'"{_CONCURRENCY}"', "${var.max_concurrency}")
+        self.machine = SfnStateMachine(
+            self,
+            "scaled_run",
+            name=name,
+            definition=definition,
+            role_arn=f"${{{role.fqn}[0].arn}}",
+            logging_configuration=SfnStateMachineLoggingConfiguration(
+                level="ERROR", include_execution_data=True, log_destination=f"${{{logs.fqn}[0].arn}}:*"
+            ),
+            tracing_configuration=SfnStateMachineTracingConfiguration(
+                enabled=Token.as_any('${var.tracing_mode == "Active"}')
+            ),
+            tags=variables.tags,
+            depends_on=[policy],
+            lifecycle=TerraformResourceLifecycle(
+                precondition=[
+                    Precondition(
+                        condition="${var.reserved_concurrency < 0 || var.reserved_concurrency >= var.max_concurrency}",
+                        error_message="reserved_concurrency: the function may run ${var.reserved_concurrency} times at "
+                        "once, and a scaled run takes ${var.max_concurrency} stages side by side (max_concurrency). "
+                        "Give -1, or at least as many.",
+                    )
+                ]
+            ),
+        )
+        for resource in (role, policy, logs, self.machine):
+            resource.count = is_on
