@@ -11,7 +11,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.harness import stamp
+from polars.testing import assert_frame_equal
+
+from tests.frames import assert_close, assert_rows_close
+from tests.harness import Pipeline, stamp
 from tests.measured import FunctionProcess, MeasuredRun
 
 
@@ -41,6 +44,23 @@ def take_stages(
     for name in ("reduces", "finishes"):
         take_all(divided[name])
     return take({"stage": "answer", "run": run})
+
+
+def compare(one: Pipeline, other: Pipeline) -> None:
+    """Compare the items, training files, failures and quarantine of two ways to do the same."""
+    assert other.table.items.keys() == one.table.items.keys()
+    assert_rows_close(other.online_rows(), one.online_rows())
+    expected, found = one.training(), other.training()
+    assert expected.keys() == found.keys()
+    for hour, frame in expected.items():
+        assert_close(found[hour], frame)
+    for kind in ("failures", "quarantine"):
+        assert_frame_equal(one.read_processed(kind), other.read_processed(kind))
+
+
+def without_time(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of an answer what differs from run to run."""
+    return {name: value for name, value in answer.items() if name != "duration_ms"}
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """A state machine that takes a run in stages, for whoever outgrew one function. By variable."""
 
-import json
-
 from processing.bindings import (
     CloudwatchLogGroup,
     Construct,
@@ -10,6 +8,7 @@ from processing.bindings import (
     SfnStateMachine,
     SfnStateMachineLoggingConfiguration,
     SfnStateMachineTracingConfiguration,
+    TerraformLocal,
     TerraformResourceLifecycle,
     Token,
 )
@@ -30,7 +29,6 @@ _LOG_DELIVERY = (
     "logs:UpdateLogDelivery",
 )
 """AWS takes these on every resource only."""
-_CONCURRENCY = "__max_concurrency__"
 
 
 class ScaleOut(Construct):
@@ -59,8 +57,8 @@ class ScaleOut(Construct):
         super().__init__(scope, "scale_out")
         is_on = when("var.scale_out")
         name = f"{variables.project_name}-processing"
-        states = f"arn:{place.partition}:states:{place.region}:{place.account}"
-        self.arn = f"{states}:stateMachine:{name}"
+        place_of_states = f"arn:{place.partition}:states:{place.region}:{place.account}"
+        self.arn = f"{place_of_states}:stateMachine:{name}"
         role = make_role(
             self,
             "scaled_run_role",
@@ -83,7 +81,7 @@ class ScaleOut(Construct):
                 allow(
                     "FollowMaps",
                     ["states:DescribeExecution", "states:RedriveExecution", "states:StopExecution"],
-                    [f"{states}:execution:{name}:*", f"{states}:execution:{name}/*"],
+                    [f"{place_of_states}:execution:{name}:*", f"{place_of_states}:execution:{name}/*"],
                 ),
                 allow("DeliverLogs", _LOG_DELIVERY, ["*"]),
             ],
@@ -109,20 +107,13 @@ class ScaleOut(Construct):
             kms_key_id=or_null("kms_key_arn"),
             tags=variables.tags,
         )
-        definition = json.dumps(
-            write_states(
-                partition=place.partition,
-                function_arn=function_arn,
-                bucket=variables.s3_bucket_name,
-                concurrency=_CONCURRENCY,
-            ),
-            indent=2,
-        ).replace(f'"{_CONCURRENCY}"', "${var.max_concurrency}")
+        states = write_states(partition=place.partition, function_arn=function_arn, bucket=variables.s3_bucket_name)
+        definition = TerraformLocal(self, "scaled_run_states", states)
         self.machine = SfnStateMachine(
             self,
             "scaled_run",
             name=name,
-            definition=definition,
+            definition=f"${{jsonencode({definition.fqn})}}",
             role_arn=f"${{{role.fqn}[0].arn}}",
             logging_configuration=SfnStateMachineLoggingConfiguration(
                 level="ERROR", include_execution_data=True, log_destination=f"${{{logs.fqn}[0].arn}}:*"

@@ -49,7 +49,7 @@ _RUN_RETRY: Final = [
 States = dict[str, Any]
 
 
-def write_states(*, partition: str, function_arn: str, bucket: str, concurrency: str) -> States:
+def write_states(*, partition: str, function_arn: str, bucket: str) -> States:
     """Write the state machine.
 
     Parameters
@@ -60,13 +60,12 @@ def write_states(*, partition: str, function_arn: str, bucket: str, concurrency:
         ARN of the function that takes the stages.
     bucket
         The lake's bucket.
-    concurrency
-        How many stages of one kind run side by side; a reference in a JSON document, or a number's text.
 
     Returns
     -------
     dict
-        The definition. Its input is the event of a run, such as ``{}``; its output is the run's answer.
+        The definition. Its input is the event of a run, such as ``{}``; its output is the run's answer. Its numbers
+        refer to the module's variables.
     """
 
     def take(event: States, **more: Any) -> States:
@@ -79,14 +78,16 @@ def write_states(*, partition: str, function_arn: str, bucket: str, concurrency:
             **more,
         }
 
-    def take_one(stage: str, **more: Any) -> States:
-        return take({"Payload": {"stage": stage, "run.$": "$$.Execution.Name", **more.pop("event", {})}}, **more)
+    def take_one(stage: str, event: States, **more: Any) -> States:
+        return take({"Payload": {"stage": stage, "run.$": "$$.Execution.Name", **event}}, **more)
+
+    nothing = {"ResultSelector": {"taken": True}}
 
     def take_listed(name: str, listed: str, *, then: str) -> States:
         """Take each event of a list, many at a time, where there are any."""
         any_ = {"Variable": f"$.lists.{listed}.count", "NumericGreaterThan": 0, "Next": name}
         return {
-            f"Any to {name.lower()}?": {"Type": "Choice", "Choices": [any_], "Default": then},
+            f"Any to {name.lower()}": {"Type": "Choice", "Choices": [any_], "Default": then},
             name: {
                 "Type": "Map",
                 "Label": name,
@@ -95,27 +96,29 @@ def write_states(*, partition: str, function_arn: str, bucket: str, concurrency:
                     "ReaderConfig": {"InputType": "JSON"},
                     "Parameters": {"Bucket": bucket, "Key.$": f"$.lists.{listed}.key"},
                 },
-                "MaxConcurrency": concurrency,
+                "MaxConcurrency": "${var.max_concurrency}",
                 "ToleratedFailureCount": 0,
                 "ItemProcessor": {
                     "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
                     "StartAt": f"{name} one",
-                    "States": {f"{name} one": take({"Payload.$": "$"}, ResultSelector={}, End=True)},
+                    "States": {f"{name} one": take({"Payload.$": "$"}, **nothing, End=True)},
                 },
-                "ResultPath": None,
+                "ResultPath": "$.taken",
+                **nothing,
                 "Next": then,
             },
         }
 
     lists = {"ResultSelector": {"lists.$": "$.Payload"}}
+    asked = {"event.$": "$", "part_bytes": "${var.part_megabytes * 1048576}"}
     stages = {
-        "Plan": take_one("plan", event={"event.$": "$"}, **lists, Next="Any to map?"),
-        **take_listed("Map", "maps", then="Any to combine?"),
+        "Plan": take_one("plan", asked, **lists, Next="Any to map"),
+        **take_listed("Map", "maps", then="Any to combine"),
         **take_listed("Combine", "combines", then="Divide"),
-        "Divide": take_one("divide", **lists, Next="Any to reduce?"),
-        **take_listed("Reduce", "reduces", then="Any to finish?"),
+        "Divide": take_one("divide", {"machines": "${var.shard_machines}"}, **lists, Next="Any to reduce"),
+        **take_listed("Reduce", "reduces", then="Any to finish"),
         **take_listed("Finish", "finishes", then="Answer"),
-        "Answer": take_one("answer", OutputPath="$.Payload", End=True),
+        "Answer": take_one("answer", {}, OutputPath="$.Payload", End=True),
     }
     return {
         "Comment": "One run of the feature pipeline, in stages",

@@ -212,6 +212,22 @@ class Variables(Construct):
             1000,
             "a whole number of invocations from",
         )
+        self.part_megabytes = self._whole_number(
+            "part_megabytes",
+            "Raw bytes that one stage of a scaled run reads, MB; a partition with more is cut.",
+            256,
+            1,
+            4096,
+            "a whole number of megabytes from",
+        )
+        self.shard_machines = self._whole_number(
+            "shard_machines",
+            "Machines that one stage of a scaled run computes the rows of.",
+            10_000,
+            1,
+            1_000_000,
+            "a whole number of machines from",
+        )
         self.log_level = self._text(
             "log_level",
             "The function's log level.",

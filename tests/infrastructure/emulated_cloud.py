@@ -97,6 +97,7 @@ def emulated_cloud(folder: Path) -> Iterator[Cloud]:
         "MINISTACK_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",  # AWS waits one minute, then two
+        "SFN_WAIT_SCALE": "0.2",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     log = folder / "ministack.log"

@@ -1,18 +1,33 @@
-"""Run ministack, an emulator of AWS, with one thing mended: what its scheduler passes to a target.
+"""Run ministack, an emulator of AWS, with a few things mended, and with workers that die where a test says so.
 
-Runs in ministack's own environment. EventBridge Scheduler replaces its keywords in a target's input; ministack 1.5.33
-leaves them as they are, and the function would refuse ``<aws.scheduler.scheduled-time>`` as no instant. Only the exact
-keyword is replaced, as in AWS: an input that Terraform wrote with escaped brackets would still fail.
+Runs in ministack's own environment. Mended of ministack 1.5.33:
+
+- EventBridge Scheduler replaces its keywords in a target's input; ministack leaves them as they are, and the function
+  would refuse ``<aws.scheduler.scheduled-time>`` as no instant. Only the exact keyword is replaced, as in AWS: an input
+  that Terraform wrote with escaped brackets would still fail.
+- A function's error has the name of the exception that was raised; ministack says ``Runtime.HandlerError`` of all.
+- Step Functions calls a throttled invocation ``Lambda.TooManyRequestsException``; ministack, ``Lambda.Unknown``.
+
+A file ``deaths.json`` in its folder holds a part of an event. The first worker that is handed such an event is killed
+at once. The second is killed when it has done its work, before its answer is known. The third lives.
 """
 
+import json
+import os
+import re
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.services import eventbridge
+from ministack.core import lambda_runtime
+from ministack.services import eventbridge, lambda_svc
 
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+DEATHS = Path("deaths.json")
+RAISED = re.compile(r"^(?:\w+\.)*(\w+): ", re.MULTILINE)
 
 
 def replace_keywords(invoke: Callable[..., None]) -> Callable[..., None]:
@@ -27,6 +42,43 @@ def replace_keywords(invoke: Callable[..., None]) -> Callable[..., None]:
     return invoke_with_time
 
 
+def name_errors(execute: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Wrap what executes a function, so that an error has its name and a throttle is one."""
+
+    def execute_and_name(*arguments: Any) -> dict[str, Any]:
+        result = execute(*arguments)
+        if result.get("throttle"):
+            result["body"]["errorType"] = "Lambda.TooManyRequestsException"
+        elif result.get("error") and result["body"].get("errorType") == "Runtime.HandlerError":
+            raised = RAISED.findall(result.get("log", ""))
+            if raised:
+                result["body"]["errorType"] = raised[-1]
+        return result
+
+    return execute_and_name
+
+
+def die(invoke: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Wrap what hands an event to a worker, so that the worker dies at the events of ``deaths.json``."""
+    died: list[int] = []
+
+    def invoke_and_die(self: Any, event: Any, *arguments: Any, **more: Any) -> dict[str, Any]:
+        if len(died) == 2 or not DEATHS.exists() or not json.loads(DEATHS.read_text()).items() <= event.items():
+            return invoke(self, event, *arguments, **more)
+        if died:
+            invoke(self, event, *arguments, **more)
+        elif self._proc is None or self._proc.poll() is not None:
+            self._spawn()
+        died.append(self._proc.pid)
+        os.kill(self._proc.pid, signal.SIGKILL)
+        self._proc.wait()
+        return {"status": "error", "error": "Worker process died"}
+
+    return invoke_and_die
+
+
 if __name__ == "__main__":
     eventbridge._invoke_target = replace_keywords(eventbridge._invoke_target)
+    lambda_svc._execute_function = name_errors(lambda_svc._execute_function)
+    lambda_runtime.Worker.invoke = die(lambda_runtime.Worker.invoke)
     app.main()

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,7 @@ _NAMES = {
     "monitoring": {"AlarmName": "alarm:{}", "AlarmNames.member.1": "alarm:{}", "DashboardName": "dashboard/{}",
                    "DashboardNames.member.1": "dashboard/{}"},
     "sqs": {"QueueName": "{}"},
+    "states": {"name": "stateMachine:{}"},
 }  # fmt: skip
 """How calls name what they are about, and how its ARN ends."""
 _PATHS = {
@@ -101,6 +102,11 @@ _PATHS = {
     r"/functions/([^/]+)": "lambda:function:{}",
     r"/schedules/([^/]+)": "scheduler:schedule/default/{}",
 }
+_UNKNOWN_CALLS: dict[str, dict[str, Any]] = {
+    "validate_state_machine_definition": {"result": "OK", "diagnostics": []},
+    "list_state_machine_versions": {"stateMachineVersions": []},
+}
+"""What Terraform's provider asks of Step Functions and moto does not know. ministack checks a definition."""
 _IAMS_NAMES = {"monitoring": "cloudwatch", "s3:HeadBucket": "s3:ListBucket"}
 
 
@@ -127,6 +133,11 @@ def _find_resource(response: Any) -> str:
     named = [unquote(response.uri), *(str(value) for name, value in sent.items() if name.lower().endswith("arn"))]
     found = re.search(rf"arn:aws:{_IAMS_NAMES.get(service, service)}:[^?]*", " ".join(named))
     return found[0].rstrip("/") if found else "*"
+
+
+def _always(answer: dict[str, Any]) -> Callable[[Any], str]:
+    """Make a method of moto's responses that gives one answer."""
+    return lambda self: json.dumps(answer)
 
 
 if __name__ == "__main__":
@@ -158,12 +169,8 @@ if __name__ == "__main__":
             self._data = {}
         check_signature(self)
 
-    # Terraform's provider makes these calls; moto does not know them. ministack checks a definition.
-    for call, answer in {
-        "validate_state_machine_definition": {"result": "OK", "diagnostics": []},
-        "list_state_machine_versions": {"stateMachineVersions": []},
-    }.items():
-        setattr(StepFunctionResponse, call, lambda _, said=json.dumps(answer): said)
+    for call, answer in _UNKNOWN_CALLS.items():
+        setattr(StepFunctionResponse, call, _always(answer))
     access_control.IAMRequestBase.check_action_permitted = _check_action  # type: ignore[method-assign]
     access_control.IAMRequest.check_signature = _check_signature  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -26,8 +26,10 @@ CHANGES = {
     "lambda_timeout": "600",
     "processing_schedule_expression": "rate(1 hour)",
     "reserved_concurrency": "2",
+    "max_concurrency": "2",
     "tags": '{ Project = "another" }',
 }
+OTHER_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:other-processing"
 REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "another function": ("lambda", "get_function", {"FunctionName": "other-processing-lambda"}),
     "another table": ("dynamodb", "delete_table", {"TableName": "other-RealtimeFeatures"}),
@@ -36,6 +38,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "another policy": ("iam", "get_policy", {"PolicyArn": "arn:aws:iam::123456789012:policy/other-feature-reader"}),
     "another queue": ("sqs", "create_queue", {"QueueName": "other-processing-failed-events"}),
     "another schedule": ("scheduler", "get_schedule", {"Name": "other-processing"}),
+    "another state machine": ("stepfunctions", "delete_state_machine", {"stateMachineArn": OTHER_MACHINE}),
     "another log group": ("logs", "delete_log_group", {"logGroupName": "/aws/lambda/other-processing-lambda"}),
     "another alarm": ("cloudwatch", "delete_alarms", {"AlarmNames": ["other-processing-errors"]}),
     "another database": ("glue", "get_database", {"Name": "other_features"}),
@@ -67,7 +70,8 @@ def test_deployer_makes_changes_and_destroys_a_deployment(
     (tmp_path / "features.toml").write_text(PACKAGED.read_text())
     variables = {
         "project_name": "mill", "s3_bucket_name": LAKE, "glue_database_name": DATABASE, "create_reader_policy": "true",
-        "deletion_protection": "false", "features_file_path": "./features.toml", "tags": '{ Project = "mill" }',
+        "scale_out": "true", "deletion_protection": "false", "features_file_path": "./features.toml",
+        "tags": '{ Project = "mill" }',
     }  # fmt: skip
     environment = terraform_environment(cloud.endpoint, tmp_path, **variables)
     environment |= {name.upper(): value for name, value in keys.items()} | {"AWS_MAX_ATTEMPTS": "2"}

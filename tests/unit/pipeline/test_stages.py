@@ -9,15 +9,15 @@ from typing import Any
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
-from handler.definitions.errors import EventError, LakeError
+from handler.definitions.errors import DamagedFileError, EventError, LakeError, OvertakenError
+from handler.definitions.layout import tiles_key
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
 from handler.pipeline.stages import take_stage
-from tests.frames import assert_close, assert_rows_close
-from tests.harness import NOW, Pipeline, at, check_sums, line, write_raw
-from tests.staged import take_stages
+from tests.frames import assert_close
+from tests.harness import NOW, Pipeline, at, check_sums, line, stamp, write_raw
+from tests.staged import compare, take_stages, without_time
 
 
 @dataclass
@@ -30,10 +30,17 @@ class Staged(Pipeline):
     runs: int = 0
 
     def invoke(self, event: Mapping[str, str], **more: Any) -> dict[str, Any]:
+        return self.take_stages(self.begin(event, **more))
+
+    def begin(self, event: Mapping[str, str], **more: Any) -> str:
+        """Begin a run; return its name."""
         self.runs += 1
         name = f"run-{self.runs}"
         exchange = Exchange(Lake.open(self.root.resolve().as_uri()), name)
         exchange.write_plan(self.make_plan(event, **more), self.now, self.spec.digest)
+        return name
+
+    def take_stages(self, name: str) -> dict[str, Any]:
         plan, divide = {"part_bytes": self.part_bytes}, {"machines": self.machines}
         return take_stages(name, self.take, self.take_all, plan=plan, divide=divide)
 
@@ -79,21 +86,6 @@ def fill(root: Path) -> None:
     (root / "raw").joinpath("year=2025/month=10/day=15/hour=05/_notes.txt").write_text("")
 
 
-def compare(one: Pipeline, other: Pipeline) -> None:
-    assert other.table.items.keys() == one.table.items.keys()
-    assert_rows_close(other.online_rows(), one.online_rows())
-    expected, found = one.training(), other.training()
-    assert expected.keys() == found.keys()
-    for hour, frame in expected.items():
-        assert_close(found[hour], frame)
-    for kind in ("failures", "quarantine"):
-        assert_frame_equal(one.read_processed(kind), other.read_processed(kind))
-
-
-def without_time(answer: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name != "duration_ms"}
-
-
 @pytest.fixture
 def both(tmp_path: Path) -> tuple[Pipeline, Staged]:
     for name in ("one", "stages"):
@@ -137,6 +129,48 @@ def test_stages_and_one_run_take_turns(both: tuple[Pipeline, Staged]) -> None:
     answer = other.run(at(6))
     assert (answer["tiles"]["built"], answer["lines"]["read"]) == (0, 0)
     assert answer["training_current"] == answer["training"]["files"] == 6
+
+
+def test_run_that_begins_again_goes_on_from_what_is_right(both: tuple[Pipeline, Staged]) -> None:
+    """A file is damaged while a run is under way: the run says so, and at its second try builds this partition only."""
+    one, staged = both
+    expected = one.run(at(6))
+    run = staged.begin({"as_of": stamp(at(6))})
+    planned = staged.take({"stage": "plan", "run": run, "part_bytes": staged.part_bytes})
+    staged.take_all(planned["maps"])
+    staged.take_all(planned["combines"])
+    damaged = staged.root / tiles_key(at(4))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(DamagedFileError, match="hour=04"):
+        staged.take({"stage": "divide", "run": run})
+    answer = staged.take_stages(run)
+    partitions = staged.root / "processed/runs" / run / "partitions"
+    assert [path.name for path in sorted(partitions.iterdir(), key=lambda path: path.stat().st_mtime_ns)][-1:] == [
+        "20251015T0400.json"
+    ]
+    assert answer["lines"] == expected["lines"]
+    compare(one, staged)
+
+
+def test_runs_that_overlap_converge(both: tuple[Pipeline, Staged]) -> None:
+    """A run stands still with its maps done, lines come late, another run takes them: the next one has all of it."""
+    one, staged = both
+    slow = staged.begin({"as_of": stamp(at(6))})
+    planned = staged.take({"stage": "plan", "run": slow, "part_bytes": staged.part_bytes})
+    staged.take_all(planned["maps"])
+    for pipeline in (one, staged):
+        write_raw(pipeline.root, at(5), "late.jsonl", [line("M9", at(2.5), temperature=50)])
+    staged.run(at(6))
+    staged.take_all(planned["combines"])
+    divided = staged.take({"stage": "divide", "run": slow, "machines": 2})
+    staged.take_all(divided["reduces"])
+    staged.run(at(6))
+    staged.take_all(divided["finishes"])
+    with pytest.raises(OvertakenError):
+        staged.take({"stage": "answer", "run": slow})
+    staged.take_stages(slow)
+    one.run(at(6))
+    compare(one, staged)
 
 
 def test_lake_without_anything(tmp_path: Path) -> None:
