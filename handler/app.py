@@ -125,7 +125,7 @@ def read_plan(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, n
 def run_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> dict[str, Any]:
     """Take one stage of a run: the first says what the run answers for, the others read it."""
     exchange = Exchange(open_lake(settings.lake, settings.endpoint, settings.region), event.get("run", ""))
-    if event["stage"] == "plan" and not exchange.holds("plan.json"):
+    if event["stage"] == "plan" and not exchange.holds("plan/plan.json"):
         exchange.write_plan(read_plan(event.get("event", {}), spec, settings, now), now, spec.digest)
     return take_stage(event, exchange, spec.digest, lambda plan, started: prepare_job(plan, spec, settings, started))
 

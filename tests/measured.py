@@ -1,6 +1,7 @@
 """The function's own entry point in a process of its own: what it answers, its peak memory and its time."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -110,9 +111,19 @@ class FunctionProcess:
     ----------
     lake, endpoint, time_window, more
         As of :func:`measure_event`.
+    core
+        The core that it has to itself, counted from 0; None: any of them, and all.
     """
 
-    def __init__(self, *, lake: str, endpoint: str, time_window: int = 1, more: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        *,
+        lake: str,
+        endpoint: str,
+        time_window: int = 1,
+        more: Mapping[str, str] = {},
+        core: int | None = None,
+    ) -> None:
         environment = {
             **environment_without_python(),
             **ALLOCATOR,
@@ -127,6 +138,9 @@ class FunctionProcess:
             [sys.executable, "-c", INVOKE], cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
         )  # fmt: skip
+        if core is not None:
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(self._process.pid, {cores[core % len(cores)]})
 
     def __enter__(self) -> Self:
         return self

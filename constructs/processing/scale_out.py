@@ -59,6 +59,7 @@ class ScaleOut(Construct):
         name = f"{variables.project_name}-processing"
         place_of_states = f"arn:{place.partition}:states:{place.region}:{place.account}"
         self.arn = f"{place_of_states}:stateMachine:{name}"
+        runs = f"arn:{place.partition}:s3:::{variables.s3_bucket_name}/processed/runs"
         role = make_role(
             self,
             "scaled_run_role",
@@ -72,10 +73,11 @@ class ScaleOut(Construct):
             "scaled_run",
             [
                 allow("Invoke", ["lambda:InvokeFunction"], [function_arn]),
+                allow("ReadLists", ["s3:GetObject"], [f"{runs}/*"]),
                 allow(
-                    "ReadLists",
-                    ["s3:GetObject"],
-                    [f"arn:{place.partition}:s3:::{variables.s3_bucket_name}/processed/runs/*"],
+                    "WriteResults",
+                    ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
+                    [f"{runs}/*/results/*"],
                 ),
                 allow("StartMaps", ["states:StartExecution"], [self.arn]),
                 allow(

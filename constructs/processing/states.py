@@ -1,7 +1,7 @@
 """The stages of a run as a state machine, in the Amazon States Language. Pure.
 
-Lists of events are read by Distributed Map's own S3 reader, and what the maps answer is thrown away: no payload grows
-with the lake. Each list's events are one stage each, taken side by side, each in an execution of its own.
+Lists of events are read by Distributed Map's own S3 reader, and its writer takes what the stages answer: no payload
+grows with the lake. Each list's events are one stage each, taken side by side, each in an execution of its own.
 """
 
 from typing import Any, Final
@@ -84,10 +84,11 @@ def write_states(*, partition: str, function_arn: str, bucket: str) -> States:
     nothing = {"ResultSelector": {"taken": True}}
 
     def take_listed(name: str, listed: str, *, then: str) -> States:
-        """Take each event of a list, many at a time, where there are any."""
+        """Take each event of a list, many at a time, where there are any; what they answer is written beside it."""
+        stage = name.lower()
         any_ = {"Variable": f"$.lists.{listed}.count", "NumericGreaterThan": 0, "Next": name}
         return {
-            f"Any to {name.lower()}": {"Type": "Choice", "Choices": [any_], "Default": then},
+            f"Any to {stage}": {"Type": "Choice", "Choices": [any_], "Default": then},
             name: {
                 "Type": "Map",
                 "Label": name,
@@ -95,6 +96,13 @@ def write_states(*, partition: str, function_arn: str, bucket: str) -> States:
                     "Resource": f"arn:{partition}:states:::s3:getObject",
                     "ReaderConfig": {"InputType": "JSON"},
                     "Parameters": {"Bucket": bucket, "Key.$": f"$.lists.{listed}.key"},
+                },
+                "ResultWriter": {
+                    "Resource": f"arn:{partition}:states:::s3:putObject",
+                    "Parameters": {
+                        "Bucket": bucket,
+                        "Prefix.$": f"States.Format('processed/runs/{{}}/results/{stage}', $$.Execution.Name)",
+                    },
                 },
                 "MaxConcurrency": "${var.max_concurrency}",
                 "ToleratedFailureCount": 0,

@@ -1,7 +1,7 @@
 """What the stages of one run leave for each other: files under ``processed/runs/{run}/``.
 
 ==========================  ============================================================================
-``plan.json``               what the run answers for, so that each stage answers for the same
+``plan/plan.json``          what the run answers for, so that each stage answers for the same
 ``partitions/{hour}.json``  the objects of a partition that is to be built
 ``parts/{hour}/{n}-…``      what was made of a part of it, where it has several
 ``tiles.json``              which tile files the rows are computed from
@@ -66,7 +66,7 @@ class Exchange:
     def holds(self, name: str) -> bool:
         """Tell whether the run has a file."""
         key = self.locate(name)
-        return key in self.lake.list_versions(self.locate("").rstrip("/"))
+        return key in self.lake.list_versions(key.rpartition("/")[0])
 
     def write(self, name: str, document: Any) -> str:
         """Write a document as JSON; return its key."""
@@ -92,7 +92,7 @@ class Exchange:
             "started": started.isoformat(),
             "features": features,
         }
-        self.write("plan.json", document)
+        self.write("plan/plan.json", document)
 
     def read_plan(self, features: str) -> tuple[Plan, datetime]:
         """Read what the run answers for, and when it started.
@@ -112,7 +112,7 @@ class Exchange:
         LakeError
             If the run began with other features, or there is no such run.
         """
-        known = self.read("plan.json")
+        known = self.read("plan/plan.json")
         if known["features"] != features:
             raise LakeError(f"go on with run {self.run}", "features.toml changed since it began; start another run")
         plan = Plan(

@@ -138,27 +138,28 @@ class Stage:
         self.exchange.write_training(training.to_write)
         self.run.accounting.add_current(training.current)
         self._note("divide")
-        most = _read_count(event, "machines", MACHINES)
-        shards = self._divide_machines(most)
-        blocks = [[plan.as_of], *group_into_blocks(training.to_write.keys() - {plan.as_of}, machines=most)]
+        machines = self._list_machines()
+        shards = divide_machines([machines.lazy()], -(-len(machines) // _read_count(event, "machines", MACHINES)))
+        other_hours = training.to_write.keys() - {plan.as_of}
+        blocks = [[plan.as_of], *group_into_blocks(other_hours, machines=-(-len(machines) // len(shards)))]
         reduces = [
-            {"hours": list(map(format_instant, block)), "shard": shard, "shards": len(shards), **machines._asdict()}
+            {"hours": list(map(format_instant, block)), "shard": shard, "shards": len(shards), **bounds._asdict()}
             for block in blocks
-            for shard, machines in enumerate(shards)
+            for shard, bounds in enumerate(shards)
         ]
         finishes = [{"hour": format_instant(hour), "shards": len(shards)} for hour in sorted(training.to_write)]
         return self._hand_on(reduces=("reduce", reduces), finishes=("finish", finishes if len(shards) > 1 else []))
 
-    def _divide_machines(self, most: int) -> list[MachineRange]:
-        """Divide the machines of the newest rows; whoever is not among these is in a shard all the same."""
+    def _list_machines(self) -> pl.DataFrame:
+        """List the machines of the newest rows; whoever is not among these is in a shard all the same."""
         manifests = self.run.files.manifests
         partitions = sorted(self.run.plan.list_contributors([self.run.plan.as_of]) & manifests.keys())
         keys = [(hours_key if hours_key(p) in manifests[p].beside else tiles_key)(p) for p in partitions]
-        machines = pl.Series("machine_id", dtype=pl.String)
+        machines = pl.DataFrame(schema={"machine_id": pl.String})
         for key in keys:
             (data,) = self.run.job.lake.read([key])
-            machines = machines.append(pl.read_parquet(data, columns=["machine_id"]).to_series()).unique()
-        return divide_machines([machines.to_frame().lazy()], -(-len(machines) // most))
+            machines = pl.concat([machines, pl.read_parquet(data, columns=["machine_id"])]).unique()
+        return machines
 
     def reduce(self, event: Event) -> Answer:
         """Compute the rows of some hours, of some machines; put the newest into the table.
