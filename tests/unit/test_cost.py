@@ -1,14 +1,19 @@
 """The costs in the documentation."""
 
+from pathlib import Path
+
 import pytest
 
+from handler import plan
 from handler.lake import unpack
-from scripts.cost import PAGE, PART_BYTES, ROOT, estimate, fill
+from handler.pipeline import stages
+from scripts import cost
+from scripts.cost import PAGES, PART_BYTES, ROOT, ScaledRun, estimate, fill
 
 
-def test_committed_table_is_todays() -> None:
-    page = (ROOT / PAGE).read_text()
-    assert fill(page) == page, "run `make cost` and commit what it writes"
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_committed_tables_are_todays(page: Path) -> None:
+    assert fill(page) == (ROOT / page).read_text(), "run `make cost` and commit what it writes"
 
 
 def test_ten_times_the_machines_write_ten_times_the_items() -> None:
@@ -23,3 +28,18 @@ def test_large_objects_are_billed_by_the_ranges_they_are_read_by() -> None:
 def test_twice_the_memory_halves_the_work_up_to_a_core() -> None:
     assert estimate(1_000, 1024)["seconds"] - 1 == pytest.approx((estimate(1_000, 512)["seconds"] - 1) / 2)
     assert estimate(1_000, 10_240)["seconds"] == estimate(1_000, 1769)["seconds"]
+
+
+def test_stages_are_cut_as_the_handler_cuts_them() -> None:
+    assert stages.PART_BYTES == cost.RAW_PART_BYTES
+    assert stages.MACHINES == cost.SHARD_MACHINES
+    assert plan._MOST_ROWS == cost.ROWS_A_BLOCK
+    counts = {stage.name: stage.count for stage in ScaledRun(50_000).list_stages()}
+    assert counts == {"map": 6 * 33, "combine": 6, "reduce": 20, "finish": 6}  # as test_scale measured them
+    small = {stage.name: stage.count for stage in ScaledRun(1_000).list_stages()}
+    assert small == {"map": 6, "combine": 0, "reduce": 2, "finish": 0}
+
+
+def test_more_machines_cost_more_by_as_much() -> None:
+    few, many = (sum(ScaledRun(machines).price().values()) for machines in (50_000, 100_000))
+    assert many == pytest.approx(2 * few, rel=0.05)
