@@ -45,8 +45,8 @@ MB_A_CORE: Final = 1769
 SECONDS_A_RUN: Final = 1.0  # start, planning, tiles, training files
 TIMEOUT_SECONDS: Final = 900
 
-# Of the stages of a scaled run: processor time and memory. Measured at 50,000 machines with a reading of two sensors each
-# ten seconds: 36 million lines an hour, in 33 parts (tests/benchmarks/test_scale.py).
+# Of the stages of a scaled run: processor time and memory. Measured at 50,000 machines, with a reading of two sensors
+# each ten seconds: 36 million lines an hour, in 33 parts (tests/benchmarks/test_scale.py).
 MAP_SECONDS_A_MILLION_LINES: Final = 3.2
 COMBINE_SECONDS_A_MILLION_LINES: Final = 0.79
 COMBINE_MB_A_MACHINE: Final = 821 / 50_000
