@@ -9,7 +9,8 @@ Runs in ministack's own environment. Mended of ministack 1.5.33:
 - Step Functions calls a throttled invocation ``Lambda.TooManyRequestsException``; ministack, ``Lambda.Unknown``.
 
 A file ``deaths.json`` in its folder holds a part of an event. The first worker that is handed such an event is killed
-at once. The second is killed when it has done its work, before its answer is known. The third lives.
+at once. The second that is handed the same is killed when it has done its work, before its answer is known. The third
+lives.
 """
 
 import json
@@ -59,17 +60,22 @@ def name_errors(execute: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
 
 
 def die(invoke: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Wrap what hands an event to a worker, so that the worker dies at the events of ``deaths.json``."""
-    died: list[int] = []
+    """Wrap what hands an event to a worker, so that the worker dies at an event like that of ``deaths.json``."""
+    tries: list[Any] = []
+
+    def is_deadly(event: Any) -> bool:
+        if tries:
+            return len(tries) < 2 and event == tries[0]
+        return DEATHS.exists() and json.loads(DEATHS.read_text()).items() <= event.items()
 
     def invoke_and_die(self: Any, event: Any, *arguments: Any, **more: Any) -> dict[str, Any]:
-        if len(died) == 2 or not DEATHS.exists() or not json.loads(DEATHS.read_text()).items() <= event.items():
+        if not is_deadly(event):
             return invoke(self, event, *arguments, **more)
-        if died:
+        tries.append(event)
+        if len(tries) == 2:
             invoke(self, event, *arguments, **more)
         elif self._proc is None or self._proc.poll() is not None:
             self._spawn()
-        died.append(self._proc.pid)
         os.kill(self._proc.pid, signal.SIGKILL)
         self._proc.wait()
         return {"status": "error", "error": "Worker process died"}
