@@ -17,6 +17,11 @@ from handler.tiles.builder import MappedPartition
 _MOST_CLOCKS: Final = 10
 
 
+def restore_counters(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Make counters of what they are in JSON, objects; other values stay as they are."""
+    return {name: Counter(value) if isinstance(value, dict) else value for name, value in document.items()}
+
+
 @dataclass(slots=True)
 class Accounting:
     """Sums over a run, filled as it goes; the only mutable thing that travels through it."""
@@ -90,10 +95,7 @@ class Accounting:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Read what another process wrote."""
-        values: dict[str, Any] = {
-            name: Counter(value) if isinstance(value, dict) else value for name, value in document.items()
-        }
-        return cls(**{**values, "online": OnlineResult(**document["online"])})
+        return cls(**{**restore_counters(document), "online": OnlineResult(**document["online"])})
 
     def describe_progress(self) -> str:
         """Say how far the run came, and what it has not done."""

@@ -33,6 +33,7 @@ LINE_BYTES: Final = 240
 PART_BYTES: Final = 2 * 2**20  # the range a large object is read by: handler/lake/objects.py
 OBJECTS_AN_HOUR: Final = 60  # a writer that closes a file every minute
 ITEM_BYTES: Final = 3300  # 94 attributes, by DynamoDB's rule: names, text, two digits a byte
+UNITS_AN_ITEM: Final = math.ceil(ITEM_BYTES / 1024)
 ALARMS: Final = 6
 METRICS: Final = 25
 LOG_BYTES_A_RUN: Final = 10_000
@@ -96,7 +97,7 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
     parts = math.ceil(lines * LINE_BYTES / objects / PART_BYTES)  # of each: large objects are read in ranges
     reads = objects * parts + 2 * 30
     writes = 4 * HOURS_A_RUN + 2 * HOURS_A_RUN + 40  # four files a partition, training files, listings
-    items = machines * math.ceil(ITEM_BYTES / 1024)
+    items = machines * UNITS_AN_ITEM
     return {
         "seconds": seconds,
         "Lambda": runs * (seconds * memory_mb / 1024 * GB_SECOND + INVOCATION),
@@ -203,7 +204,7 @@ class ScaledRun:
             "Lambda": seconds * STAGE_MB / 1024 * GB_SECOND + invocations * INVOCATION,
             "S3 requests": requests + invocations * S3_READ,
             "Step Functions": (PARENT_TRANSITIONS + invocations * TRANSITIONS_A_STAGE) * STATE_TRANSITION,
-            "DynamoDB": self.machines * math.ceil(ITEM_BYTES / 1024) * WRITE_UNIT,
+            "DynamoDB": self.machines * UNITS_AN_ITEM * WRITE_UNIT,
         }
 
 
@@ -235,7 +236,7 @@ def _write_limits() -> str:
     stages = {stage.name: stage for stage in run.list_stages()}
     mapping = stages["map"]
     reads = CONCURRENCY * mapping.reads / (SECONDS_A_STAGE + mapping.seconds)
-    units = LAKE_MACHINES * math.ceil(ITEM_BYTES / 1024)
+    units = LAKE_MACHINES * UNITS_AN_ITEM
     side_by_side = lakes * CONCURRENCY
     largest = int(FUNCTION_MB / COMBINE_MB_A_MACHINE) // 10_000 * 10_000
     limits = [

@@ -100,11 +100,11 @@ def write_document(
 def attach(
     scope: Construct,
     id_: str,
-    role: IamRole,
+    role_name: str,
     statements: Sequence[DataAwsIamPolicyDocumentStatement],
     *,
     only_when: Mapping[str, DataAwsIamPolicyDocumentStatement] | None = None,
 ) -> IamRolePolicy:
     """Write statements into a role, as a policy of its own; some only where a Terraform expression holds."""
     document = write_document(scope, id_, statements, only_when=only_when)
-    return IamRolePolicy(scope, f"{id_}_policy", name=id_.replace("_", "-"), role=role.name, policy=document.json)
+    return IamRolePolicy(scope, f"{id_}_policy", name=id_.replace("_", "-"), role=role_name, policy=document.json)

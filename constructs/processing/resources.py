@@ -69,7 +69,7 @@ class ProcessingResources(Construct):
             "processing_lambda_role_arn": (processing.role.arn, "The function's role, for a bucket's policy."),
             "processing_lambda_log_group_name": (processing.logs.name, "Where the function's logs are."),
             "scaled_run_arn": (
-                f"${{one({scaled.machine.fqn}[*].arn)}}",
+                f"${{{scaled.made_arn}}}",
                 "The state machine, to start a scaled run by hand; null unless scale_out.",
             ),
             "processing_schedule_arn": (schedule.schedule.arn, "The schedule."),

@@ -84,4 +84,4 @@ class ProcessingRole(Construct):
             'var.kms_key_arn != ""': allow("UseKey", KEY_ACTIONS, ["${var.kms_key_arn}"]),
             "length(var.subnet_ids) > 0": allow("UseSubnets", _NETWORK_ACTIONS, ["*"]),
         }
-        self.policy: IamRolePolicy = attach(self, "processing_lambda", self.role, statements, only_when=only_when)
+        self.policy: IamRolePolicy = attach(self, "processing_lambda", self.role.name, statements, only_when=only_when)

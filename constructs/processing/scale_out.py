@@ -3,7 +3,6 @@
 from processing.bindings import (
     CloudwatchLogGroup,
     Construct,
-    IamRolePolicy,
     Precondition,
     SfnStateMachine,
     SfnStateMachineLoggingConfiguration,
@@ -13,7 +12,7 @@ from processing.bindings import (
     Token,
 )
 from processing.place import Place
-from processing.policy import allow, make_role, write_document
+from processing.policy import allow, attach, make_role
 from processing.role import KEY_ACTIONS
 from processing.states import write_states
 from processing.variables import Variables, or_null, when
@@ -49,8 +48,8 @@ class ScaleOut(Construct):
     ----------
     arn
         The state machine's, made or not.
-    machine
-        The ``aws_sfn_state_machine``.
+    made_arn
+        The same as an expression: null where it is not made.
     """
 
     def __init__(self, scope: Construct, variables: Variables, place: Place, *, function_arn: str) -> None:
@@ -68,9 +67,10 @@ class ScaleOut(Construct):
             source_account=place.account,
             variables=variables,
         )
-        document = write_document(
+        policy = attach(
             self,
             "scaled_run",
+            f"${{{role.fqn}[0].name}}",
             [
                 allow("Invoke", ["lambda:InvokeFunction"], [function_arn]),
                 allow("ReadLists", ["s3:GetObject"], [f"{runs}/*"]),
@@ -94,13 +94,6 @@ class ScaleOut(Construct):
                 ),
             },
         )
-        policy = IamRolePolicy(
-            self,
-            "scaled_run_policy",
-            name="scaled-run",
-            role=f"${{{role.fqn}[0].name}}",
-            policy=document.json,
-        )
         logs = CloudwatchLogGroup(
             self,
             "scaled_run_logs",
@@ -111,7 +104,7 @@ class ScaleOut(Construct):
         )
         states = write_states(partition=place.partition, function_arn=function_arn, bucket=variables.s3_bucket_name)
         definition = TerraformLocal(self, "scaled_run_states", states)
-        self.machine = SfnStateMachine(
+        machine = SfnStateMachine(
             self,
             "scaled_run",
             name=name,
@@ -136,5 +129,6 @@ class ScaleOut(Construct):
                 ]
             ),
         )
-        for resource in (role, policy, logs, self.machine):
+        self.made_arn = f"one({machine.fqn}[*].arn)"
+        for resource in (role, policy, logs, machine):
             resource.count = is_on

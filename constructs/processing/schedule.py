@@ -91,7 +91,7 @@ class ProcessingSchedule(Construct):
         policy = attach(
             self,
             "processing_schedule",
-            role,
+            role.name,
             [
                 allow("Invoke", ["lambda:InvokeFunction"], [function_arn]),
                 allow("KeepUndelivered", ["sqs:SendMessage"], [self.undelivered.arn]),
@@ -115,7 +115,7 @@ class ProcessingSchedule(Construct):
             flexible_time_window=SchedulerScheduleFlexibleTimeWindow(mode="OFF"),
             kms_key_arn=or_null("kms_key_arn"),
             target=SchedulerScheduleTarget(
-                arn=f"${{var.scale_out ? one({scaled.machine.fqn}[*].arn) : {function_arn}}}",
+                arn=f"${{var.scale_out ? {scaled.made_arn} : {function_arn}}}",
                 role_arn=role.arn,
                 input=EVENT,
                 retry_policy=SchedulerScheduleTargetRetryPolicy(

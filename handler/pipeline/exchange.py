@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from handler.answer import Accounting
+from handler.answer import Accounting, restore_counters
 from handler.definitions.errors import EventError, LakeError
 from handler.definitions.raw import RawObject
 from handler.definitions.timestamps import format_instant, parse_instant
@@ -159,7 +159,7 @@ class Exchange:
         (text, *frames) = self.lake.read([f"{stem}.json", *(f"{stem}-{name}.parquet" for name in _FRAMES)])
         document = json.loads(text)
         given = document["counts"]
-        counts = {name: Counter(value) if isinstance(value, dict) else value for name, value in given.items()}
+        counts = restore_counters(given)
         counts["lateness"] = Counter({int(hours): lines for hours, lines in given["lateness"].items()})
         tiles, failures, rejected = frames
         part = PartialPartition(tiles, failures, rejected, None, counts, document["is_complete"])

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from scripts.synth import ROOT, make_files
+from tests.infrastructure.emulated_cloud import Cloud as EmulatedCloud
+from tests.infrastructure.emulated_cloud import emulated_cloud
 from tests.infrastructure.moto_cloud import REGION, Cloud, moto_cloud
 from tests.infrastructure.terraform import (
     Terraform,
@@ -20,6 +22,7 @@ from tests.infrastructure.terraform import (
     terraform_environment,
     write_artifacts,
 )
+from tests.tools import find_tool
 
 collect_ignore = ["ministack_server.py"]  # it runs in ministack's environment, not in ours
 BUCKET = "plant-data-lake"
@@ -84,6 +87,15 @@ def synthesized() -> dict[Path, str]:
 def cloud() -> Iterator[Cloud]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
     with moto_cloud({**environment, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}) as running:
+        yield running
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[EmulatedCloud]:
+    """An AWS in which functions run, schedules fire and state machines are executed."""
+    find_tool("ministack", ".ready")
+    require_terraform()
+    with emulated_cloud(tmp_path / "ministack") as running:
         yield running
 
 

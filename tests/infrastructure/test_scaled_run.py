@@ -2,59 +2,45 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from handler.definitions.timestamps import HOUR, parse_instant
 from tests.builds import Built
 from tests.harness import Pipeline, Table, stamp
-from tests.infrastructure.emulated_cloud import MINISTACK, Cloud, emulated_cloud, say, wait_until
+from tests.infrastructure.emulated_cloud import Cloud, say, wait_until
 from tests.infrastructure.plant import BUCKET, FUNCTION, TABLE, check_features, deploy, upload, write_telemetry
-from tests.infrastructure.terraform import require_terraform
 from tests.staged import compare, without_time
 
 SCALED = {"scale_out": "true", "max_concurrency": "2", "part_megabytes": "1", "shard_machines": "2"}
 """Small parts and shards, so that a small plant has several."""
 DIES = {"stage": "map", "part": 1}
 
-pytestmark = pytest.mark.skipif(
-    not (MINISTACK / ".ready").exists(), reason="ministack is not here: `make test` and `make e2e` set it up"
-)
 
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    require_terraform()
-    with emulated_cloud(tmp_path / "ministack") as running:
-        yield running
-
-
-def test_scheduled_run_in_stages_whatever_dies(first: Built, cloud: Cloud, tmp_path: Path) -> None:
+def test_scheduled_run_in_stages_whatever_dies(first: Built, emulator: Cloud, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     write_telemetry(lake, step=timedelta(seconds=1))
-    cloud.client("s3").create_bucket(Bucket=BUCKET)
-    upload(cloud, lake)
-    (cloud.log.parent / "deaths.json").write_text(json.dumps(DIES))
-    stack = deploy(cloud, first, tmp_path, **SCALED)
+    emulator.client("s3").create_bucket(Bucket=BUCKET)
+    upload(emulator, lake)
+    (emulator.log.parent / "deaths.json").write_text(json.dumps(DIES))
+    stack = deploy(emulator, first, tmp_path, **SCALED)
     machine = stack.outputs()["scaled_run_arn"]
 
     (execution,) = wait_until(
-        "the schedule has started an execution", lambda: list_executions(cloud, stateMachineArn=machine), seconds=150
+        "the schedule has started an execution", lambda: list_executions(emulator, stateMachineArn=machine), seconds=150
     )
-    pause(cloud)
-    answer = wait_for(cloud, execution)
-    check_deaths(cloud, execution)
-    check_result(cloud, lake, answer)
-    check_two_backfills_without_capacity(cloud, machine, lake)
-    check_refusal(cloud, machine)
+    pause(emulator)
+    answer = wait_for(emulator, execution)
+    check_deaths(emulator, execution)
+    check_result(emulator, lake, answer)
+    check_two_backfills_without_capacity(emulator, machine, lake)
+    check_refusal(emulator, machine)
 
     stack.destroy()
-    assert cloud.client("stepfunctions").list_state_machines()["stateMachines"] == []
+    assert emulator.client("stepfunctions").list_state_machines()["stateMachines"] == []
     say("destroyed")
 
 

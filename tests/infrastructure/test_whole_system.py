@@ -16,15 +16,13 @@ All of it happens on ministack, an emulator. What it does not do, and what there
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.builds import Built
-from tests.infrastructure.emulated_cloud import MINISTACK, Cloud, emulated_cloud, say, wait_until
+from tests.infrastructure.emulated_cloud import Cloud, say, wait_until
 from tests.infrastructure.plant import (
     BUCKET,
     FAILED,
@@ -36,7 +34,7 @@ from tests.infrastructure.plant import (
     upload,
     write_telemetry,
 )
-from tests.infrastructure.terraform import Terraform, require_terraform
+from tests.infrastructure.terraform import Terraform
 
 UNSAID_OF_ALARMS = {
     "actions_enabled",
@@ -47,38 +45,27 @@ UNSAID_OF_ALARMS = {
     "treat_missing_data",
 }
 
-pytestmark = pytest.mark.skipif(
-    not (MINISTACK / ".ready").exists(), reason="ministack is not here: `make test` and `make e2e` set it up"
-)
 
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    require_terraform()
-    with emulated_cloud(tmp_path / "ministack") as running:
-        yield running
-
-
-def test_schedule_brings_features_and_failures_are_kept(first: Built, cloud: Cloud, tmp_path: Path) -> None:
-    cloud.client("s3").create_bucket(Bucket=BUCKET)
-    stack = deploy(cloud, first, tmp_path)
+def test_schedule_brings_features_and_failures_are_kept(first: Built, emulator: Cloud, tmp_path: Path) -> None:
+    emulator.client("s3").create_bucket(Bucket=BUCKET)
+    stack = deploy(emulator, first, tmp_path)
     check_second_plan(stack)
-    check_empty_lake(cloud)
+    check_empty_lake(emulator)
     lake = tmp_path / "lake"
     raw = write_telemetry(lake)
-    upload(cloud, lake)
+    upload(emulator, lake)
 
     items = wait_until(
-        "the schedule has fired and the features are in the table", lambda: read_items(cloud), seconds=150
+        "the schedule has fired and the features are in the table", lambda: read_items(emulator), seconds=150
     )
     check_features(items, lake)
-    check_processed(cloud, items)
-    check_failure_is_kept(cloud)
-    check_repair(cloud, stack)
+    check_processed(emulator, items)
+    check_failure_is_kept(emulator)
+    check_repair(emulator, stack)
 
     stack.destroy()
-    assert cloud.client("dynamodb").list_tables()["TableNames"] == []
-    left = cloud.list_keys(BUCKET)
+    assert emulator.client("dynamodb").list_tables()["TableNames"] == []
+    left = emulator.list_keys(BUCKET)
     assert raw <= set(left)
     assert any(key.startswith("processed/tiles/") for key in left)
     assert not any(key.startswith("artifacts/") for key in left)
