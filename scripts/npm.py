@@ -1,4 +1,4 @@
-"""Install the packages of an npm lock with the locked Node: ``python scripts/npm.py scripts/cdktn .tools/cdktn-cli``.
+"""Install the packages of an npm lock with the locked Node: ``python -m scripts.npm scripts/cdktn .tools/cdktn-cli``.
 
 Their own scripts are not run, and no Node need be on the machine.
 """

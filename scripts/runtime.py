@@ -1,4 +1,4 @@
-"""Set up what stands in for AWS's Lambda runtime in tests, without Docker: ``make test`` does it.
+"""Set up what stands in for AWS's Lambda runtime in tests, without Docker: ``make verify`` does it.
 
 ::
 

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.builds import MACHINE_ARCH, Built, run_build
 from tests.harness import Aws, emulated_aws
+from tests.profiles import load_profile
 
-settings.register_profile(
-    "default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
-settings.register_profile("faults", settings.get_profile("default"), max_examples=5000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+load_profile()
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

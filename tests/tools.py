@@ -1,4 +1,4 @@
-"""Tools that have an environment of their own below ``.tools/``; ``make test`` installs each."""
+"""Tools that have an environment of their own below ``.tools/``; ``make verify`` installs each."""
 
 from pathlib import Path
 
@@ -20,6 +20,6 @@ def find_tool(environment: str, program: str) -> Path:
     found = ROOT / ".tools" / environment / program
     if not found.exists():
         pytest.skip(
-            f"{found.name} is not installed: `make .tools/{environment}/.ready` installs it, as `make test` does"
+            f"{found.name} is not installed: `make .tools/{environment}/.ready` installs it, as `make verify` does"
         )
     return found

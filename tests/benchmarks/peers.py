@@ -123,7 +123,8 @@ def compute_with_pandas(files: Sequence[Path]) -> pd.DataFrame:
 def compute_with_duckdb(files: Sequence[Path]) -> list[tuple[Any, ...]]:
     """Compute with DuckDB: an explicit schema, and one query."""
     with duckdb.connect() as connection:
-        return connection.execute(_QUERY, [[str(path) for path in files]]).fetchall()
+        rows: list[tuple[Any, ...]] = connection.execute(_QUERY, [[str(path) for path in files]]).fetchall()
+    return rows
 
 
 def _sql_statistics(reading: str) -> str:

@@ -1,4 +1,4 @@
-"""How much is done on purpose: a little in ``make test``, all of it in ``make faults``."""
+"""How much is done on purpose: a little in ``make verify``, all of it in ``make faults``."""
 
 import os
 

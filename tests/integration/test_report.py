@@ -44,10 +44,12 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def count(self, chart: str, marks: str) -> int:
-        return self.page.locator(f"#{chart} svg {marks}").count()
+        found: int = self.page.locator(f"#{chart} svg {marks}").count()
+        return found
 
     def text(self, chart: str) -> list[str]:
-        return self.page.locator(f"#{chart} svg text").all_text_contents()
+        texts: list[str] = self.page.locator(f"#{chart} svg text").all_text_contents()
+        return texts
 
 
 @contextmanager

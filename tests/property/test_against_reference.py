@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from handler.definitions.spec import FeatureSpec
 from tests import reference
 from tests.harness import HOUR, T0, Pipeline, at, check_sums, feature_spec, stamp, without_compiled_code, write_raw
+from tests.profiles import examples
 
 SPAN_HOURS = 30
 RANGES = {"temperature_celsius": (-1e6, 2e9), "vibration_rms": (0.0, 2e9)}
@@ -183,7 +184,7 @@ def map_line(raw: bytes, form: str) -> bytes:
     return orjson.dumps(mapped)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(lake=lakes(), form=st.sampled_from(["iso8601", *UNITS]))
 def test_lake_of_another_form_agrees_with_the_reference(lake: dict[int, list[list[bytes]]], form: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

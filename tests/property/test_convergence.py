@@ -17,6 +17,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from tests.frames import assert_rows_close
 from tests.harness import HOUR, T0, Pipeline, at, line, write_raw
+from tests.profiles import examples
 from tests.property.test_runs import assert_same_training
 
 HOURS = 12
@@ -151,7 +152,7 @@ def assert_as_one_backfill(lived: Pipeline) -> None:
     assert all(frame.is_empty() for name, frame in lived.training().items() if name not in kept)
 
 
-@settings(max_examples=max(200, settings().max_examples))
+@settings(max_examples=examples(200))
 @given(steps=st.lists(steps, min_size=2, max_size=8))
 def test_each_span_run_once_more_leaves_what_a_backfill_leaves(steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +171,7 @@ def test_damage_is_built_again_by_the_next_runs() -> None:
             life.put(hour, "1.jsonl", b"\n".join([*lines, b"oops", line("M1", at(hour), codigo_evento="FALHA")]))
         run_each_span_once_more(life.pipeline)
         online, training, failures = life.pipeline.online_rows(), life.pipeline.training(), life.read("failures")
-        for seed in range(200):
+        for seed in range(examples(200)):
             life.damage(seed)
             run_each_span_once_more(life.pipeline)
             assert_rows_close(life.pipeline.online_rows(), online)

@@ -15,6 +15,7 @@ from handler.plan import Plan
 from handler.stores.online import OnlineResult
 from tests.frames import assert_close, assert_rows_close
 from tests.harness import T0, Pipeline, at, check_sums, write_raw
+from tests.profiles import examples
 from tests.property.test_against_reference import BAD_LINES, SPAN_HOURS, lakes, write_lake
 
 Lake = dict[int, list[list[bytes]]]
@@ -31,7 +32,7 @@ LAST = SPAN_HOURS + 6
 retried = st.lists(st.tuples(st.integers(12, 2 * LAST).map(lambda k: k / 2), st.booleans()), max_size=4)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(lake=lakes(), extra=retried, order=st.randoms(use_true_random=False))
 def test_runs_in_any_order_with_retries_leave_what_one_backfill_leaves(
     lake: Lake, extra: list[tuple[float, bool]], order: Random
@@ -69,7 +70,7 @@ def run_and_lose_the_table(pipeline: Pipeline, as_of: datetime) -> None:
         pipeline.table = table
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(lake=lakes(), hours=st.integers(1, SPAN_HOURS))
 def test_a_run_twice_changes_nothing_and_reads_nothing(lake: Lake, hours: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +86,7 @@ def test_a_run_twice_changes_nothing_and_reads_nothing(lake: Lake, hours: int) -
         assert_rows_close(pipeline.online_rows(), online)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(lake=lakes(), hours=st.lists(st.integers(1, SPAN_HOURS), min_size=2, max_size=2, unique=True))
 def test_an_older_run_after_a_newer_leaves_the_online_items_alone(lake: Lake, hours: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +102,7 @@ def test_an_older_run_after_a_newer_leaves_the_online_items_alone(lake: Lake, ho
         assert again["online"]["stale_skipped"] == len(items.keys() & pipeline.rows_at(at(older)).keys())
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(lake=lakes(), bad=st.sampled_from([b for b in BAD_LINES if b.strip()]), data=st.data())
 def test_one_bad_line_more_changes_nothing_but_its_count(lake: Lake, bad: bytes, data: st.DataObject) -> None:
     hour = data.draw(st.sampled_from(sorted(lake)))
@@ -125,7 +126,7 @@ def test_one_bad_line_more_changes_nothing_but_its_count(lake: Lake, bad: bytes,
         assert answers[0] == answers[1]
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(early=lakes(), late=lakes(), hours=st.integers(7, SPAN_HOURS))
 def test_objects_that_come_later_are_caught_up_with(early: Lake, late: Lake, hours: int) -> None:
     """The lake grows between runs; the next runs bring the training set to what a backfill of the whole gives."""

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="AWS's emulator is locked for x86_64 only"),
     pytest.mark.skipif(
         not EMULATOR.exists() and platform.machine() == "x86_64",
-        reason="AWS's emulator is not here: `make test` sets it up",
+        reason="AWS's emulator is not here: `make verify` sets it up",
     ),
 ]
 

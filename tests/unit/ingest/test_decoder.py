@@ -28,6 +28,7 @@ from handler.ingest.decoder import DecodedReadings, FallbackLine, decode_reading
 from handler.ingest.library import LIBRARY
 from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
 from tests.parsing import parse_batch
+from tests.profiles import examples
 from tests.property.test_against_reference import BAD_LINES, ODD_LINES
 
 SPEC = feature_spec(temperature_celsius=(-1e9, 1e30), vibration_rms=(-1e9, 1e30))
@@ -216,7 +217,7 @@ def test_decimal_is_read_as_the_nearest_double(value: Decimal) -> None:
     assert decoded.lines["vibration_rms"].to_list() == [float(f"{value:f}")]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(digits=st.integers(0, 10**19), point=st.integers(0, 27), more=st.sampled_from(["", "", "e0", "e-3", "E2"]))
 @example(digits=9007199254740993, point=1, more="")
 @example(digits=9007199254740993, point=18, more="")
@@ -231,7 +232,7 @@ def test_number_of_many_digits_is_read_as_the_nearest_double(digits: int, point:
     assert left == [] or digits > 2**53 or "e" in more
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     texts=st.lists(
         st.from_regex(r"[01][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]", fullmatch=True),
@@ -285,7 +286,7 @@ def writers(draw: st.DrawFn) -> list[bytes]:
     return [b"".join(lines[:3]), *lines[3:]] if draw(st.booleans()) else lines
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(lines=writers())
 def test_any_lines_are_parsed_alike_by_compiled_and_by_plain_code(lines: list[bytes]) -> None:
     agree(*lines)
@@ -413,7 +414,7 @@ shapes = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(kinds=st.lists(shapes, min_size=1, max_size=12), order=st.lists(st.integers(0, 11), min_size=1, max_size=60))
 def test_lines_that_repeat_the_shape_of_earlier_ones_are_parsed_alike(
     kinds: list[list[tuple[str, Any]]], order: list[int]

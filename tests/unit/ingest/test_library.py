@@ -7,7 +7,8 @@ import pytest
 
 from handler.ingest.library import LIBRARY, LayoutError, Library
 from layer_build.compile import ROOT, compile_library, read_sources
-from tests.unit.layer_build.test_compile import HERE
+from layer_build.target import TARGETS
+from tests.builds import MACHINE_ARCH
 
 HEADER = "handler/ingest/layout.h"
 
@@ -23,7 +24,7 @@ def build(folder: Path, cache: Path, old: bytes, new: bytes) -> Path:
     assert old in sources[HEADER]
     changed = {name: text.replace(old, new) for name, text in sources.items()}
     path = folder / "libdecoder.so"
-    path.write_bytes(compile_library(changed, HERE.triple, cache, report=lambda message: None))
+    path.write_bytes(compile_library(changed, TARGETS[MACHINE_ARCH].triple, cache, report=lambda message: None))
     return path
 
 
@@ -35,12 +36,14 @@ def test_missing_library_is_done_without() -> None:
     assert Library.load(Path("no-such-library.so")) is None
 
 
+@pytest.mark.verify
 def test_library_whose_member_has_another_name_is_refused(tmp_path: Path, cache: Path) -> None:
     path = build(tmp_path, cache, b"key_low", b"key_one")
     with pytest.raises(LayoutError, match=r"Decoder\.key_low is missing"):
         Library(path)
 
 
+@pytest.mark.verify
 def test_library_with_another_member_is_refused_with_a_warning(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-import duckdb
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -23,7 +23,10 @@ def test_sealed_file_is_parquet_like_any_other() -> None:
     assert pl.read_parquet_metadata(io.BytesIO(SMALL))["what"] == "some rows"
 
 
+@pytest.mark.verify
 def test_duckdb_reads_sealed_files(tmp_path: Path) -> None:
+    import duckdb
+
     for name, data, frame in (("small", SMALL, FRAME), ("large", LARGE, LARGE_FRAME)):
         path = tmp_path / f"{name}.parquet"
         path.write_bytes(data)

@@ -16,6 +16,8 @@ from layer_build.errors import CompileError
 from layer_build.target import TARGETS
 from tests.builds import MACHINE_ARCH
 
+pytestmark = pytest.mark.verify
+
 HERE = TARGETS[MACHINE_ARCH]
 CODE = read_sources(ROOT)
 NO_CODE = dict.fromkeys(SOURCES, b"")

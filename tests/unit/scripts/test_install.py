@@ -1,7 +1,6 @@
 """What is installed of the lock, and when again."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts import install
+from scripts import attempt, install
+from scripts.attempt import InstallError
 from scripts.install import MissingWheelError, Package, install_categories, read_categories, write_requirements
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +52,7 @@ def test_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     def fail(_packages: Mapping[str, Package]) -> None:
         attempts.append("once")
-        raise MissingWheelError
+        raise MissingWheelError("a", "")
 
     monkeypatch.setattr(install, "_run_pip", fail)
     for _ in range(2):
@@ -65,7 +65,7 @@ def test_what_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ("says", "error"),
     [
         ("ERROR: No matching distribution found for ziglang==0.17.1", MissingWheelError),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", subprocess.CalledProcessError),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", InstallError),
     ],
 )
 def test_missing_wheel_is_told_from_other_failures(
@@ -74,8 +74,10 @@ def test_missing_wheel_is_told_from_other_failures(
     pip = tmp_path / "pip.py"
     pip.write_text(f"import sys\nsys.exit({says!r})\n")
     monkeypatch.setattr(install, "_PIP", (sys.executable, str(pip)))
-    with pytest.raises(error):
+    monkeypatch.setattr(attempt, "LOG", tmp_path / "install.log")
+    with pytest.raises(InstallError) as raised:
         install_categories({"a": {"rich": RICH}}, tmp_path / "state")
+    assert type(raised.value) is error
     assert not (tmp_path / "state" / "a").exists()
 
 
