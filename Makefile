@@ -64,7 +64,7 @@ test: check $(LIBRARY)  ## Check the code, and run what tests it in minutes (ARG
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest --numprocesses 2 -m "not verify" $(or $(ARGS),tests/unit tests/property handler layer_build)
 
 verify: for-development check $(COMPILED) $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROWSER) $(COMMAND_LINE)  ## Run every test but those of make compat; 95 % of the handler's branches must be run
-	$(BIN)/python -m pytest --cov --numprocesses 2 --no-loadscope-reorder --ignore tests/compat $(ARGS)
+	$(BIN)/python -m pytest --cov --numprocesses 3 --no-loadscope-reorder --ignore tests/compat $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
 	HYPOTHESIS_PROFILE=faults FAULTS=full $(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PLACES: Final = ("handler", "machine_features", "local", "layer_build", "constructs", "scripts", "README.md", "docs")
+PLACES: Final = (
+    "handler",
+    "machine_features",
+    "local",
+    "layer_build",
+    "constructs",
+    "scripts",
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs",
+)
 UNCHECKED: Final = "adr"
 MOST_WORDS: Final = 25
 PHRASES: Final = {

@@ -19,15 +19,19 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Keep tests in one process that share what takes long to make: one build, lakes, libraries.
+    """Keep tests in one process that share what takes long to make: one build, one deployment, lakes, libraries.
 
-    Each file of tests/infrastructure stays together too. Each process that gets some deploys for itself: Terraform's
-    provider waits most of the time, so that costs less than one process after the other.
+    Files of tests/infrastructure that need a deployment of their own have a process to themselves. Terraform's provider
+    waits most of the time, so three processes keep two cores busy.
     """
+
+    _APART = ("deployer", "examples", "module", "readers", "scaled_run", "upgrade", "whole_system")
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder = "/".join(path.split("/")[:2])
+        if folder == "tests/infrastructure" and not path.endswith(tuple(f"/test_{name}.py" for name in self._APART)):
+            return folder
         if folder in ("tests/benchmarks", "tests/runtime"):
             return folder
         return path if path.startswith(("tests/infrastructure/", "tests/unit/layer_build/")) else nodeid
