@@ -1,5 +1,7 @@
 """What tests share: no real AWS, an emulated one on the loopback, and one real build of the artifacts a session."""
 
+import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -81,14 +83,28 @@ def aws(_no_real_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
 
 @pytest.fixture(scope="session")
-def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session of tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def first(build_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The first build on a machine: nothing is in the cache."""
-    return run_build(tmp_path_factory.mktemp("first"), build_cache, "--arch", MACHINE_ARCH)
+def build_cache(of_all_processes: Path) -> Path:
+    return of_all_processes / "cache"
+
+
+@pytest.fixture(scope="session")
+def first(build_cache: Path, of_all_processes: Path) -> Built:
+    """The first build on a machine: nothing is in the cache. Whichever process needs it first makes it."""
+    out = of_all_processes / "first"
+    said = of_all_processes / "first.json"
+    with (of_all_processes / "first.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not said.exists():
+            built = run_build(out, build_cache, "--arch", MACHINE_ARCH)
+            said.write_text(json.dumps([built.manifest, built.log, built.seconds]))
+    return Built(out, *json.loads(said.read_text()))
 
 
 @pytest.fixture
