@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from handler.ingest.library import LIBRARY
 from tests.builds import ROOT
+
+needs_library = pytest.mark.skipif(
+    not LIBRARY.exists(),
+    reason="there is no compiled decoder: this machine has no compiler; `make verify` installs one",
+)
 
 
 def find_tool(environment: str, program: str) -> Path:

@@ -15,6 +15,7 @@ from handler.ingest.classes import REASONS, ParsedLines
 from tests import reference
 from tests.harness import T0, at, line, stamp
 from tests.parsing import parse_batch
+from tests.tools import needs_library
 
 SPEC = FeatureSpec.load()
 GOOD = line("M1", at(0.5), temperature=70.5)
@@ -236,6 +237,7 @@ def test_exponent_is_not_taken_modulo_anything(power: str) -> None:
     assert small.readings["temperature_celsius"].to_list() == [0.0]
 
 
+@needs_library
 def test_objects_one_right_after_the_other_are_lines_with_one_number() -> None:
     failure = line("M1", at(0.25), codigo_evento="FALHA}{")
     cut = b'{"machine_id":"M1"'

@@ -30,6 +30,9 @@ from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compi
 from tests.parsing import parse_batch
 from tests.profiles import examples
 from tests.property.test_against_reference import BAD_LINES, ODD_LINES
+from tests.tools import needs_library
+
+pytestmark = needs_library
 
 SPEC = feature_spec(temperature_celsius=(-1e9, 1e30), vibration_rms=(-1e9, 1e30))
 TIME = "2025-10-15T00:01:00Z"

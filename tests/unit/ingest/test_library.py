@@ -9,6 +9,7 @@ from handler.ingest.library import LIBRARY, LayoutError, Library
 from layer_build.compile import ROOT, compile_library, read_sources
 from layer_build.target import TARGETS
 from tests.builds import MACHINE_ARCH
+from tests.tools import needs_library
 
 HEADER = "handler/ingest/layout.h"
 
@@ -28,6 +29,7 @@ def build(folder: Path, cache: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
+@needs_library
 def test_own_library_is_loaded() -> None:
     assert Library.load(LIBRARY) is not None
 

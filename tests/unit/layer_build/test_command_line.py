@@ -35,7 +35,7 @@ def project(tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setattr(build, "compile_library", lambda _source, triple, _cache, **_: triple.encode())
-    monkeypatch.setattr(build, "find_compiler", lambda: "a compiler 1.0")
+    monkeypatch.setattr(build, "find_compiler", lambda: "ziglang 0.17")
     monkeypatch.setattr(build, "check_smoke", lambda _layer, _function, _python: {"modules": 1})
     return root
 
