@@ -1,7 +1,7 @@
 """The run's answer: what was read, built and written, as one JSON object."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
@@ -15,6 +15,8 @@ from handler.stores.online import OnlineResult
 from handler.tiles.builder import MappedPartition
 
 _MOST_CLOCKS: Final = 10
+_MOST_HOURS_NAMED: Final = 1000
+"""So that an answer is never too large for AWS; ``training.kept`` counts all."""
 
 
 def restore_counters(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +44,8 @@ class Accounting:
     training_files: int = 0
     training_rows: int = 0
     training_current: int = 0
+    training_kept: int = 0
+    not_written: list[str] = field(default_factory=list)
     training_hours_left: int | None = None
 
     def add_partition(self, mapped: MappedPartition, *, allowed_lateness: timedelta) -> None:
@@ -68,11 +72,18 @@ class Accounting:
         self.tiles_reused, self.tiles_kept, self.damaged = counts["reused"], counts["kept"], counts["damaged"]
         self.objects["skipped"] = counts["skipped"]
 
-    def add_current(self, rows: Mapping[datetime, int]) -> None:
-        """Count the training files of the span that need not be written."""
+    def add_standing(
+        self, rows: Mapping[datetime, int], *, kept: Sequence[datetime], not_written: Sequence[datetime]
+    ) -> None:
+        """Count the training files that stand: those of the span that are right, and others that cannot be made again.
+
+        Hours that cannot be written are named, whether or not they have a file.
+        """
         self.training_current = len(rows)
         self.training_files += len(rows)
         self.training_rows += sum(rows.values())
+        self.training_kept = len(kept)
+        self.not_written = [format_instant(hour) for hour in not_written[:_MOST_HOURS_NAMED]]
 
     def add_written(self, hours: int, rows: int) -> None:
         """Count training files that were written."""
@@ -116,8 +127,10 @@ class Accounting:
 
         ``late`` and ``too_late`` lines are among the accepted ones. Reasons nothing was rejected for are left out.
         ``training`` counts the files that stand for the span now, and earlier ones that were written; of these
-        ``training_current`` were right already. ``damaged`` counts processed files that were not as they had been
-        written. ``clocks`` names the machines with the most lines that are too late or from the future.
+        ``training_current`` were right already. ``kept`` ones are not among them: what they were made of is gone.
+        ``training_not_written`` names their hours, and those that a backfill left out. ``damaged`` counts processed
+        files that were not as they had been written. ``clocks`` names the machines with the most lines that are too
+        late or from the future.
         """
         lines = ("read", "accepted", "failures", "duplicates", "late", "too_late")
         return {
@@ -140,8 +153,9 @@ class Accounting:
             "machines": self.machines,
             "stalest_machine_seconds": self.stalest_seconds,
             "online": asdict(self.online),
-            "training": {"files": self.training_files, "rows": self.training_rows},
+            "training": {"files": self.training_files, "rows": self.training_rows, "kept": self.training_kept},
             "training_current": self.training_current,
+            "training_not_written": self.not_written,
             "duration_ms": duration_ms,
         }
 

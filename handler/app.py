@@ -104,6 +104,11 @@ def run(
         raise
     if was_every_object_skipped(answer):
         logger.warning("every object was skipped; raw objects are named *.jsonl, *.ndjson or *.json, or so with .gz")
+    if answer["training_not_written"]:
+        logger.warning(
+            "training hours were not written again: less is left than they were made of",
+            extra={"training": answer["training"]},
+        )
     logger.info("run finished", extra=answer)
     emit_metrics(answer, function_name)
     return answer
@@ -161,6 +166,7 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
         spec=spec,
         now=now,
         report=lambda message, fields: logger.info(message, extra=fields),
+        warn=lambda message, fields: logger.warning(message, extra=fields),
     )
 
 

@@ -10,7 +10,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from handler.definitions.errors import EventError
-from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, TILE, ceil_to, floor_to, parse_instant
+from handler.definitions.timestamps import (
+    FUTURE_TOLERANCE,
+    HOUR,
+    TILE,
+    ceil_to,
+    floor_to,
+    format_instant,
+    parse_instant,
+)
 
 BLOCK: Final = timedelta(hours=24)
 """The training hours of less than this are computed together."""
@@ -19,6 +27,9 @@ _MOST_ROWS: Final = 20_000
 """Of a block: some 15 MB with the packaged features, and what they are computed from many times as much."""
 
 _YEARS: Final = range(1971, 9999)
+
+_AHEAD: Final = timedelta(minutes=5)
+"""An instant further after the time of the call has not happened, whatever clocks differ by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,8 @@ class Plan:
         Raw objects of earlier partitions may have expired: these are not looked at again. None where raw is kept.
     is_backfill
         Whether the event named a span; an online item is then replaced only by a newer one.
+    accept_loss
+        Whether training hours may lose rows, since this features.toml no longer accepts the lines of these.
     arrivals
         The partitions whose hour of arrival touches the span.
     training_hours
@@ -54,6 +67,7 @@ class Plan:
     future_tolerance: timedelta = FUTURE_TOLERANCE
     raw_kept_from: datetime | None = None
     is_backfill: bool = False
+    accept_loss: bool = False
     arrivals: frozenset[datetime] = field(init=False)
     training_hours: frozenset[datetime] = field(init=False)
     reach: frozenset[datetime] = field(init=False)
@@ -147,9 +161,9 @@ def make_plan(
     ----------
     event
         ``{}``, ``{"as_of": instant}`` or ``{"start": instant, "end": instant}``; instants are ISO 8601 text and are
-        floored to five minutes.
+        floored to five minutes. Each may have ``"accept_loss": true`` besides.
     now
-        The time of the call, UTC: the ``as_of`` of an empty event.
+        The time of the call, UTC: the ``as_of`` of an empty event. Instants five minutes later have not happened.
     time_window
         The span of a run that is no backfill.
     lookback
@@ -169,7 +183,7 @@ def make_plan(
     Raises
     ------
     EventError
-        If the event has other fields, or a field that is no instant, or a span that holds no instant.
+        If the event has other fields, a field that is no instant, an instant of the future, or a span without any.
 
     Examples
     --------
@@ -183,22 +197,26 @@ def make_plan(
         raise EventError(f'event: {event!r} is no object; send {{}}, {{"as_of"}} or {{"start", "end"}}')
     raw_kept_from = None if raw_retention is None else now - raw_retention
     settings = (lookback, allowed_lateness, future_tolerance, raw_kept_from)
-    fields = {name for name, value in event.items() if value is not None}
+    given = {name: value for name, value in event.items() if value is not None}
+    accept_loss = given.pop("accept_loss", False)
+    if not isinstance(accept_loss, bool):
+        raise EventError(f"event: accept_loss {accept_loss!r} must be true or false")
+    fields = given.keys()
     if fields == {"start", "end"}:
-        start, end = _read_instant(event, "start"), _read_instant(event, "end")
+        start, end = _read_instant(event, "start", now), _read_instant(event, "end", now)
         if start >= end:
             raise EventError(f"event: start {event['start']!r} is not five minutes or more before end {event['end']!r}")
-        return Plan(start, end, *settings, is_backfill=True)
+        return Plan(start, end, *settings, is_backfill=True, accept_loss=accept_loss)
     if fields <= {"as_of"}:
-        as_of = _read_instant(event, "as_of") if fields else floor_to(now, TILE)
-        return Plan(as_of - time_window, as_of, *settings)
+        as_of = _read_instant(event, "as_of", now) if fields else floor_to(now, TILE)
+        return Plan(as_of - time_window, as_of, *settings, accept_loss=accept_loss)
     raise EventError(
         f"event: fields {', '.join(sorted(map(str, fields)))} name no run; send {{}}, "
         '{"as_of"}, or "start" and "end" together'
     )
 
 
-def _read_instant(event: Mapping[str, Any], field: str) -> datetime:
+def _read_instant(event: Mapping[str, Any], field: str, now: datetime) -> datetime:
     value = event[field]
     if not isinstance(value, str):
         raise EventError(f"event: {field} {value!r} is no text; write an instant such as 2025-10-15T09:00:00Z")
@@ -208,6 +226,8 @@ def _read_instant(event: Mapping[str, Any], field: str) -> datetime:
         raise EventError(f"event: {field} {error}; write it so, with Z or an offset") from error
     if instant.year not in _YEARS:
         raise EventError(f"event: {field} {value!r} lies outside the years {_YEARS[0]} to {_YEARS[-1]}")
+    if instant > now + _AHEAD:
+        raise EventError(f"event: {field} {value!r} lies in the future: it is {format_instant(now)}; wait until then")
     return floor_to(instant, TILE)
 
 
@@ -226,7 +246,7 @@ def group_into_blocks(hours: Iterable[datetime], machines: int) -> Iterator[list
     list of datetime
         Ascending hours, which span less than a day.
     """
-    most = max(1, _MOST_ROWS // max(1, machines))
+    most = limit_hours(machines)
     block: list[datetime] = []
     for hour in sorted(hours, reverse=True):
         if block and (block[0] - hour >= BLOCK or len(block) == most):
@@ -235,6 +255,11 @@ def group_into_blocks(hours: Iterable[datetime], machines: int) -> Iterator[list
         block.append(hour)
     if block:
         yield block[::-1]
+
+
+def limit_hours(machines: int) -> int:
+    """Limit the training hours of a block, by the rows that each has."""
+    return max(1, _MOST_ROWS // max(1, machines))
 
 
 def _iterate_hours(start: datetime, end: datetime) -> Iterator[datetime]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from handler.definitions.errors import ConfigurationError, EventError, Processin
 from handler.definitions.layout import RAW, parse_folder
 from handler.definitions.raw import is_telemetry
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR, TILE, floor_to, parse_instant
+from handler.definitions.timestamps import HOUR, TILE, floor_to
+from handler.plan import make_plan
 from local.run import local_function
 from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours
@@ -53,6 +54,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lake", type=Path, metavar="DIR", help="a folder that holds raw/ (default: simulate one)")
     parser.add_argument("--as-of", metavar="T", help="the instant to compute features of (default: the lake's end)")
     parser.add_argument("--features", type=Path, metavar="FILE", help="a features.toml (default: the packaged one)")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="write training hours also where this features.toml takes rows that they have",
+    )
     parser.add_argument("--machines", type=int, default=8, help="simulated machines (default: 8)")
     parser.add_argument("--hours", type=int, default=30, help="simulated hours (default: 30)")
     parser.add_argument(
@@ -73,13 +79,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     spec = FeatureSpec.load(options.features)
-    as_of = None if options.as_of is None else _read_as_of(options.as_of)
+    now = datetime.now(UTC)
+    as_of = None if options.as_of is None else _read_as_of(options.as_of, now)
     if options.lake is None:
         lake, plant = _prepare_default_lake(), _describe_plant(options)
         answers, items = _play(_let_hours_arrive(plant, lake), _count_steps(plant), lake, options, console)
     else:
         lake = options.lake
-        as_of = as_of or _find_latest_arrival(lake) + HOUR
+        as_of = as_of or min(_find_latest_arrival(lake) + HOUR, floor_to(now, TILE))
         answers, items = _play([("once", as_of), ("again", as_of)], 2, lake, options, console)
     show_accounting(console, answers)
     tiles = answers[-1]["tiles"]
@@ -120,14 +127,18 @@ def _play(
     with (
         show_steps(console, length) as steps,
         local_function(
-            lake, _log_path(lake), features=options.features, on_step=lambda message: steps.advance(message, 0)
+            lake,
+            _log_path(lake),
+            features=options.features,
+            on_step=lambda message: steps.advance(message, 0),
+            on_warning=lambda message: console.print(f"warning: {message}", markup=False, highlight=False),
         ) as function,
     ):
         for message, as_of in script:
             if as_of is None:
                 steps.advance(message)
             else:
-                answers.append(function.run_at(as_of))
+                answers.append(function.run_at(as_of, accept_loss=options.accept_loss))
                 steps.advance(f"ran as of {answers[-1]['as_of']} {message}")
         function.keep_items(lake / KEPT_ITEMS)
         return answers, function.read_items()
@@ -154,11 +165,12 @@ def _count_steps(plant: Plant) -> int:
     return plant.hours + len(_list_runs(plant)) + 1
 
 
-def _read_as_of(text: str) -> datetime:
+def _read_as_of(text: str, now: datetime) -> datetime:
+    """Read an instant by the rules of an event: the function itself is told that it is that time."""
     try:
-        return floor_to(parse_instant(text), TILE)
-    except ValueError as error:
-        raise EventError(f"--as-of: {error}; write it so, with Z or an offset") from error
+        return make_plan({"as_of": text}, now=now, time_window=HOUR, lookback=HOUR).as_of
+    except EventError as error:
+        raise EventError(f"--as-of: {str(error).removeprefix('event: as_of ')}") from error
 
 
 def _prepare_default_lake() -> Path:

@@ -50,10 +50,10 @@ class LocalFunction:
         self._table = table
         self._log = log
 
-    def run_at(self, as_of: datetime) -> dict[str, Any]:
+    def run_at(self, as_of: datetime, *, accept_loss: bool = False) -> dict[str, Any]:
         """Invoke the function as its schedule would, when it would: else what it writes might have expired."""
         with contextlib.redirect_stdout(self._log):
-            return run({"as_of": format_instant(as_of)}, now=as_of)
+            return run({"as_of": format_instant(as_of), "accept_loss": accept_loss}, now=as_of)
 
     def keep_items(self, path: Path) -> None:
         """Write the table's items to a file, a JSON object a line, as DynamoDB writes them."""
@@ -70,7 +70,12 @@ class LocalFunction:
 
 @contextmanager
 def local_function(
-    lake: Path, log: Path, *, features: Path | None = None, on_step: Callable[[str], object] = print
+    lake: Path,
+    log: Path,
+    *,
+    features: Path | None = None,
+    on_step: Callable[[str], object] = print,
+    on_warning: Callable[[str], object] = print,
 ) -> Iterator[LocalFunction]:
     """Set up the function on a lake folder, and take everything down again.
 
@@ -84,6 +89,8 @@ def local_function(
         A features.toml to use in place of the packaged one.
     on_step
         Told of each step the function reports.
+    on_warning
+        Told of each warning.
 
     Yields
     ------
@@ -98,7 +105,7 @@ def local_function(
     }
     if features is not None:
         environment["FEATURES_FILE"] = str(features)
-    steps = _StepHandler(on_step)
+    steps = _StepHandler(on_step, on_warning)
     with _environment(environment), _dynamodb_in_memory() as endpoint, log.open("a", encoding="utf-8") as stream:
         os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
         connect_dynamodb.cache_clear()
@@ -139,14 +146,15 @@ def _create_table() -> Any:
 
 
 class _StepHandler(logging.Handler):
-    def __init__(self, on_step: Callable[[str], object]) -> None:
+    def __init__(self, on_step: Callable[[str], object], on_warning: Callable[[str], object]) -> None:
         super().__init__(logging.INFO)
-        self._on_step = on_step
+        self._on_step, self._on_warning = on_step, on_warning
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = vars(record)
         detail = fields.get("partition") or fields.get("first") or ""
-        self._on_step(f"{record.getMessage()} {detail}".strip())
+        tell = self._on_warning if record.levelno == logging.WARNING else self._on_step
+        tell(f"{record.getMessage()} {detail}".strip())
 
 
 @contextmanager

@@ -100,11 +100,11 @@ class Pipeline:
     def backfill(self, start: datetime, end: datetime) -> Row:
         return self.invoke({"start": stamp(start), "end": stamp(end)})
 
-    def invoke(self, event: Mapping[str, str], **more: Any) -> Row:
+    def invoke(self, event: Mapping[str, Any], **more: Any) -> Row:
         plan = self.make_plan(event, **more)
         return run_pipeline(plan, self.make_job(plan, self.now))
 
-    def make_plan(self, event: Mapping[str, str], **more: Any) -> Plan:
+    def make_plan(self, event: Mapping[str, Any], **more: Any) -> Plan:
         plan = make_plan(
             event,
             now=self.now,

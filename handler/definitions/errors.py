@@ -9,6 +9,7 @@
     │   ├── MissingObjectError    it does not find what it has listed
     │   ├── DamagedFileError      a file is not as it was written
     │   └── OvertakenError        another run wrote files anew meanwhile
+    ├── LossError            training hours would lose rows to another features.toml
     ├── OnlineStoreError     the table refused, or did not answer
     └── OutOfTimeError       the function's time ends; what was done is kept
 
@@ -95,6 +96,31 @@ class OvertakenError(LakeError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"rely on {key}", "another run wrote it anew meanwhile; run again")
+
+
+class LossError(ProcessingError):
+    """Training hours would lose rows: another features.toml accepted lines that this one does not.
+
+    Parameters
+    ----------
+    hour
+        The first training hour that would lose a row.
+    machine
+        The row's.
+    before
+        The digest of the features.toml that the row was made by.
+    now
+        The digest of the other.
+    reason
+        Why a line of the machine is no longer accepted, and where it lies.
+    """
+
+    def __init__(self, hour: str, machine: str, *, before: str, now: str, reason: str) -> None:
+        super().__init__(
+            f"features.toml {now} would leave training hour {hour} without rows that features.toml {before} has, "
+            f"first that of {machine!r}, since {reason}; give that features.toml, or accept_loss to write without them"
+        )
+        self.hour, self.machine, self.before, self.now = hour, machine, before, now
 
 
 class OutOfTimeError(ProcessingError):

@@ -77,14 +77,30 @@ class History:
         LakeError
             If the store refuses or does not answer, or a tile file is damaged or not the one that is looked for.
         """
-        partitions = sorted(self.plan.list_contributors(self.instants) & self.files.manifests.keys())
-        self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
-        self._read_tile_files(set(partitions) - self._hour_files.keys())
+        self._read_files()
         files = [*self._hour_files.values(), *self._tile_files.values()]
         rows = self._count_rows(self._hour_files.values()) + self._count_rows(self._tile_files.values())
         groups = -(-rows * max(1, len(self.instants) // _INSTANTS) // _GROUP_ROWS)
         for machines in divide_machines(map(pl.scan_parquet, files), groups, self.machines):
             yield self._load_group(machines.holds())
+
+    def count_machines(self) -> int:
+        """Count the machines that the files know: no instant has more rows."""
+        self._read_files()
+        files = [*self._hour_files.values(), *self._tile_files.values()]
+        machines = [pl.scan_parquet(data).filter(self.machines.holds()).select("machine_id") for data in files]
+        return (
+            int(pl.concat(machines).select(pl.n_unique("machine_id")).collect(engine="streaming").item())
+            if machines
+            else 0
+        )
+
+    def _read_files(self) -> None:
+        if self._hour_files or self._tile_files:
+            return
+        partitions = sorted(self.plan.list_contributors(self.instants) & self.files.manifests.keys())
+        self._read_hour_files([p for p in partitions if hours_key(p) in self.files.manifests[p].beside])
+        self._read_tile_files(set(partitions) - self._hour_files.keys())
 
     def _read_hour_files(self, partitions: Sequence[datetime]) -> None:
         for partition, data in zip(partitions, self.lake.read(map(hours_key, partitions)), strict=True):

@@ -89,6 +89,7 @@ class Exchange:
             "future_tolerance_seconds": plan.future_tolerance / _SECOND,
             "raw_kept_from": None if plan.raw_kept_from is None else plan.raw_kept_from.isoformat(),
             "is_backfill": plan.is_backfill,
+            "accept_loss": plan.accept_loss,
             "started": started.isoformat(),
             "features": features,
         }
@@ -123,6 +124,7 @@ class Exchange:
             future_tolerance=known["future_tolerance_seconds"] * _SECOND,
             raw_kept_from=None if known["raw_kept_from"] is None else datetime.fromisoformat(known["raw_kept_from"]),
             is_backfill=known["is_backfill"],
+            accept_loss=known["accept_loss"],
         )
         return plan, datetime.fromisoformat(known["started"])
 
@@ -174,13 +176,13 @@ class Exchange:
         """Write the training hours that are to be written, and what each is made of."""
         self.write(
             "training.json",
-            {format_instant(hour): [origin.made_by, origin.made_of] for hour, origin in origins.items()},
+            {format_instant(hour): [each.made_by, each.made_of, each.partitions] for hour, each in origins.items()},
         )
 
     def read_training(self, features: str) -> dict[datetime, Origin]:
         """Read the training hours that are to be written; ``features`` is the text of the features.toml."""
         known = self.read("training.json")
-        return {parse_instant(hour): Origin(by, of, features) for hour, (by, of) in known.items()}
+        return {parse_instant(hour): Origin(by, of, features, tuple(seen)) for hour, (by, of, seen) in known.items()}
 
     def write_rows(self, rows: pl.DataFrame, hours: list[datetime], shard: int) -> None:
         """Write the rows of some machines, a file an hour."""

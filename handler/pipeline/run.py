@@ -4,9 +4,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, Self
 
 import polars as pl
 
@@ -21,12 +21,18 @@ from handler.features.history import History
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
 from handler.lake.parquet import Seal
-from handler.plan import Plan, group_into_blocks
+from handler.pipeline.inputs import KnownInputs
+from handler.pipeline.loss import require_no_loss
+from handler.plan import Plan, group_into_blocks, limit_hours
 from handler.stores.online import OnlineResult
 from handler.stores.training import Origin, count_rows, write_training_hours
 from handler.tiles.builder import MappedPartition
 from handler.tiles.files import PartitionFiles
 from handler.tiles.groups import ALL_MACHINES, MachineRange
+
+_MANY_FAILURES: Final = (
+    "more than half of the lines are failure events; a code on every line is none: check codigo_evento in features.toml"
+)
 
 WriteOnline = Callable[[pl.DataFrame], OnlineResult]
 Report = Callable[[str, dict[str, Any]], None]
@@ -46,6 +52,8 @@ class Job:
         The time of the call, UTC: ``created_timestamp``.
     report
         Told of each step done: a message and its fields.
+    warn
+        Told of what a person should look at, likewise.
     deadline
         When the run has to end.
     """
@@ -55,22 +63,8 @@ class Job:
     spec: FeatureSpec
     now: datetime
     report: Report
+    warn: Report = lambda *_: None
     deadline: Deadline = field(default_factory=Deadline.never)
-
-
-class TrainingHours(NamedTuple):
-    """The training files within reach.
-
-    Attributes
-    ----------
-    to_write
-        The hours that are to be written, and what each is made of.
-    current
-        The hours of the span that need not be written, and how many rows each has.
-    """
-
-    to_write: dict[datetime, Origin]
-    current: dict[datetime, int]
 
 
 def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
@@ -100,11 +94,10 @@ def run_pipeline(plan: Plan, job: Job) -> dict[str, Any]:
     started = time.monotonic()
     run = Run.begin(plan, job)
     run.build_tiles()
-    training = run.find_hours_to_write()
-    run.accounting.add_current(training.current)
-    run.accounting.training_hours_left = len(training.to_write)
-    run.write_newest(training)
-    run.write_other_hours(training)
+    to_write = run.find_hours_to_write()
+    run.accounting.training_hours_left = len(to_write)
+    run.write_newest(to_write)
+    run.write_other_hours(to_write)
     run.files.require_same()
     run.accounting.add_files(run.files.counts)
     return run.accounting.to_answer(plan, duration_ms=round((time.monotonic() - started) * 1000))
@@ -145,13 +138,25 @@ class Run:
         self.accounting.add_partition(mapped, allowed_lateness=self.plan.allowed_lateness)
         fields = {"partition": format_instant(mapped.hour), "lines": mapped.counts.lines}
         self.job.report("partition read", fields)
+        if 2 * mapped.counts.failures > mapped.counts.lines:
+            self.job.warn(_MANY_FAILURES, fields | {"failures": mapped.counts.failures})
 
-    def find_hours_to_write(self) -> TrainingHours:
+    def find_hours_to_write(self) -> dict[datetime, Origin]:
         """Find the training hours to write: those within reach that are not there, or were made of other tiles.
 
         What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
         whether it came as far as the training files. Earlier hours than the span's are written only where a row may be
-        in them.
+        in them. A file stands where less is there than it was made of. The accounting counts all that is not written.
+
+        Returns
+        -------
+        dict of datetime to Origin
+            The hours, ascending, and what each is made of.
+
+        Raises
+        ------
+        LossError
+            If hours would lose rows to another features.toml.
         """
         plan, lake = self.plan, self.job.lake
         seen_by: dict[datetime, dict[datetime, str]] = defaultdict(dict)
@@ -161,32 +166,47 @@ class Run:
         keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
         stored = lake.look_up(keys.values())
         there = [hour for hour, key in keys.items() if key in stored]
-        tails = dict(zip(there, lake.read_tails(keys[hour] for hour in there), strict=True))
-        training = TrainingHours({}, {})
+        found = dict(zip(there, map(Seal.read, lake.read_tails(keys[hour] for hour in there)), strict=True))
+        before = {hour: Origin.from_seal(seal) for hour, seal in found.items()}
+        inputs = KnownInputs.find(self.files, before.values())
+        to_write: dict[datetime, Origin] = {}
+        current: dict[datetime, int] = {}
+        left: list[datetime] = []
         for hour in keys:
             origin = Origin.describe(self.job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
-            found = Seal.read(tails[hour]) if hour in tails else None
-            if found is not None and Origin.from_seal(found) == origin:
+            seal = found.get(hour)
+            if seal is not None and before[hour] == origin:
                 if hour in plan.training_hours:
-                    training.current[hour] = count_rows(found)
-            elif hour in plan.training_hours or hour in seen_by or hour in tails:
-                training.to_write[hour] = origin
-        return training
+                    current[hour] = count_rows(seal)
+            elif hour in plan.training_hours or hour in seen_by or hour in found:
+                must_be_written = hour in plan.training_hours and hour not in found and not plan.is_backfill
+                if not must_be_written and inputs.are_fewer(hour, origin, before.get(hour)):
+                    left.append(hour)
+                else:
+                    to_write[hour] = origin
+        if not plan.accept_loss:
+            origins = {hour: known for hour in to_write if (known := before.get(hour)) is not None}
+            require_no_loss(self.files, origins)
+        self.accounting.add_standing(current, kept=[hour for hour in left if hour in found], not_written=left)
+        return to_write
 
-    def write_newest(self, training: TrainingHours) -> None:
+    def write_newest(self, to_write: Mapping[datetime, Origin]) -> None:
         """Write the rows of ``as_of``: the online items first, then, if it is to be written, the training hour."""
-        rows = self.compute_rows([self.plan.as_of])
+        _, rows = self.compute_block([self.plan.as_of])
         self.accounting.add_newest(rows, self.job.spec)
         self.accounting.online = self.job.write_online(rows)
-        if self.plan.as_of in training.to_write:
-            self.write_training(training.to_write, [self.plan.as_of], rows)
+        if self.plan.as_of in to_write:
+            self.write_training(to_write, [self.plan.as_of], rows)
 
-    def write_other_hours(self, training: TrainingHours) -> None:
+    def write_other_hours(self, to_write: Mapping[datetime, Origin]) -> None:
         """Write all other training hours, the newest first; the rows of one block are in memory at a time."""
-        hours = training.to_write.keys() - {self.plan.as_of}
+        hours = to_write.keys() - {self.plan.as_of}
         blocks = list(group_into_blocks(hours, machines=self.accounting.machines))
-        for block in self.job.deadline.pace(blocks, self.accounting.describe_progress):
-            self.write_training(training.to_write, block, self.compute_rows(block))
+        for number, block in enumerate(self.job.deadline.pace(blocks, self.accounting.describe_progress), 1):
+            done, rows = self.compute_block(block)
+            rest = range(len(block) - len(done), 0, -len(done))
+            blocks[number:number] = [block[max(0, end - len(done)) : end] for end in rest]
+            self.write_training(to_write, done, rows)
 
     def write_training(self, origins: Mapping[datetime, Origin], hours: Sequence[datetime], rows: pl.DataFrame) -> None:
         """Write the training files of some hours, each with its origin."""
@@ -195,19 +215,23 @@ class Run:
         fields = {"first": format_instant(hours[0]), "last": format_instant(hours[-1])}
         self.job.report("training hours written", fields)
 
-    def compute_rows(self, instants: Sequence[datetime], machines: MachineRange = ALL_MACHINES) -> pl.DataFrame:
+    def compute_block(
+        self, instants: Sequence[datetime], machines: MachineRange = ALL_MACHINES
+    ) -> tuple[Sequence[datetime], pl.DataFrame]:
         """Compute the feature rows of some instants from processed files, one machine group at a time.
 
         Parameters
         ----------
         instants
-            The rows' ``as_of``, UTC.
+            The rows' ``as_of``, UTC, ascending.
         machines
             Whose rows.
 
         Returns
         -------
-        pl.DataFrame
+        instants : sequence of datetime
+            The newest, as many as memory holds the rows of; one at least.
+        rows : pl.DataFrame
             As of :func:`handler.features.rows.compute_features`; the rows of one instant are sorted by machine.
 
         Raises
@@ -219,6 +243,9 @@ class Run:
         while True:
             history = History(self.job.lake, self.job.spec, self.plan, instants, self.files, machines)
             try:
+                if len(instants) > 1 and (most := limit_hours(history.count_machines())) < len(instants):
+                    instants = instants[-most:]
+                    history = replace(history, instants=instants)
                 groups = [compute_features(tiles, instants, self.job.spec, hours) for tiles, hours in history.load()]
             except DamagedFileError as error:
                 if error.partition in built_again:
@@ -226,4 +253,4 @@ class Run:
                 built_again.add(error.partition)
                 self.note_built(self.files.build_again(error))
             else:
-                return pl.concat([empty_frame(row_schema(self.job.spec)), *groups])
+                return instants, pl.concat([empty_frame(row_schema(self.job.spec)), *groups])

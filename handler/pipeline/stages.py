@@ -133,21 +133,20 @@ class Stage:
         damaged = files.look_at(files.list_needed())
         if damaged:
             raise DamagedFileError(tiles_key(min(damaged)), min(damaged))
-        training = self.run.find_hours_to_write()
+        to_write = self.run.find_hours_to_write()
         self.exchange.write("tiles.json", files.to_document())
-        self.exchange.write_training(training.to_write)
-        self.run.accounting.add_current(training.current)
+        self.exchange.write_training(to_write)
         self._note("divide")
         machines = self._list_machines()
         shards = divide_machines([machines.lazy()], -(-len(machines) // _read_count(event, "machines", MACHINES)))
-        other_hours = training.to_write.keys() - {plan.as_of}
+        other_hours = to_write.keys() - {plan.as_of}
         blocks = [[plan.as_of], *group_into_blocks(other_hours, machines=-(-len(machines) // len(shards)))]
         reduces = [
             {"hours": list(map(format_instant, block)), "shard": shard, "shards": len(shards), **bounds._asdict()}
             for block in blocks
             for shard, bounds in enumerate(shards)
         ]
-        finishes = [{"hour": format_instant(hour), "shards": len(shards)} for hour in sorted(training.to_write)]
+        finishes = [{"hour": format_instant(hour), "shards": len(shards)} for hour in sorted(to_write)]
         return self._hand_on(reduces=("reduce", reduces), finishes=("finish", finishes if len(shards) > 1 else []))
 
     def _list_machines(self) -> pl.DataFrame:
@@ -168,18 +167,22 @@ class Stage:
         """
         self.run.files.restore(self.exchange.read("tiles.json"))
         origins = self.exchange.read_training(self.run.job.spec.text)
-        hours, shard = [_to_hour(text) for text in event["hours"]], _read_count(event, "shard", 0, least=0)
-        rows = self.run.compute_rows(hours, MachineRange(event["first"], event["end"]))
-        if self.run.plan.as_of in hours:
-            self.run.accounting.add_newest(rows, self.run.job.spec)
-            self.run.accounting.online = self.run.job.write_online(rows)
-        to_write = [hour for hour in hours if hour in origins]
-        if event["shards"] == 1 and to_write:
-            self.run.write_training(origins, to_write, rows)
-        elif to_write:
-            self.exchange.write_rows(rows, to_write, shard)
+        left, shard = [_to_hour(text) for text in event["hours"]], _read_count(event, "shard", 0, least=0)
+        count = 0
+        while left:
+            hours, rows = self.run.compute_block(left, MachineRange(event["first"], event["end"]))
+            left = left[: -len(hours)]
+            count += rows.height
+            if self.run.plan.as_of in hours:
+                self.run.accounting.add_newest(rows, self.run.job.spec)
+                self.run.accounting.online = self.run.job.write_online(rows)
+            to_write = [hour for hour in hours if hour in origins]
+            if event["shards"] == 1 and to_write:
+                self.run.write_training(origins, to_write, rows)
+            elif to_write:
+                self.exchange.write_rows(rows, to_write, shard)
         self._note(f"reduce-{event['hours'][0]}-{shard}")
-        return {"rows": rows.height}
+        return {"rows": count}
 
     def finish(self, event: Event) -> Answer:
         """Write the training file of an hour, of its shards' rows."""

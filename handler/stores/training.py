@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 import polars as pl
@@ -19,7 +19,9 @@ _FORMAT: Final = 1
 """Counted up whenever equal tiles would give other rows, so that training files are written again."""
 
 _TEXT, _DIGEST, _MADE_BY, _MADE_OF = "features.toml", "features.sha256", "made_by.sha256", "made_of.sha256"
+_PARTITIONS: Final = "made_of.partitions"
 _ROWS: Final = "rows"
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,14 @@ class Origin:
         A digest of the partitions that its rows see, and of the state of each.
     features
         The text of the features.toml, for whoever reads the file; words and comments may differ.
+    partitions
+        Those partitions, as hours since 1970, ascending; None where the file does not say it.
     """
 
     made_by: str
     made_of: str
     features: str = field(compare=False)
+    partitions: tuple[int, ...] | None = field(default=None, compare=False)
 
     @classmethod
     def describe(cls, spec: FeatureSpec, allowed_lateness: timedelta, partitions: Mapping[datetime, str]) -> Self:
@@ -60,15 +65,26 @@ class Origin:
         """
         made_by = f"{_FORMAT}:{allowed_lateness // HOUR}:{spec.digest}"
         states = sorted((format_instant(partition), state) for partition, state in partitions.items())
-        return cls(_hash(made_by), _hash(json.dumps(states)), spec.text)
+        numbers = tuple(sorted((partition - _EPOCH) // HOUR for partition in partitions))
+        return cls(_hash(made_by), _hash(json.dumps(states)), spec.text, numbers)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the features.toml, as the footer says it."""
+        return _hash(self.features)
+
+    def list_partitions(self) -> set[datetime] | None:
+        """List the partitions; None where the file does not say them."""
+        return None if self.partitions is None else {_EPOCH + number * HOUR for number in self.partitions}
 
     def to_metadata(self) -> dict[str, str]:
         """Write it as Parquet key-value metadata."""
         return {
             _TEXT: self.features,
-            _DIGEST: _hash(self.features),
+            _DIGEST: self.digest,
             _MADE_BY: self.made_by,
             _MADE_OF: self.made_of,
+            _PARTITIONS: json.dumps(self.partitions),
         }
 
     @classmethod
@@ -76,7 +92,9 @@ class Origin:
         """Read it from a file's seal; None where this does not hold it."""
         if found is None or not {_MADE_BY, _MADE_OF, _TEXT} <= found.metadata.keys():
             return None
-        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], found.metadata[_TEXT])
+        numbers = json.loads(found.metadata.get(_PARTITIONS, "null"))
+        partitions = None if numbers is None else tuple(numbers)
+        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], found.metadata[_TEXT], partitions)
 
 
 def _hash(text: str) -> str:

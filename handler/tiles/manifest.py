@@ -40,6 +40,10 @@ class Manifest:
     lateness: Mapping[int, int]
     beside: Mapping[str, str] = field(default_factory=dict)
 
+    def is_of(self, spec: FeatureSpec) -> bool:
+        """Tell whether these readings, read so, are in the tiles."""
+        return spec.fingerprint in self.fingerprint.split(":")
+
     def to_metadata(self) -> dict[str, str]:
         """Write the manifest as Parquet key-value metadata, less the versions beside, which are known later."""
         return {_DOCUMENT: json.dumps({"fingerprint": self.fingerprint, "lateness": dict(self.lateness)})}

@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from handler.definitions.timestamps import floor_to, parse_instant
 from machine_features import FeatureStore
-from tests.harness import at, environment_without_python, line, write_raw
+from tests.harness import HOUR, at, environment_without_python, line, write_raw
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +54,33 @@ def test_lake_of_ones_own_is_run_at_its_end_or_as_of_an_instant(tmp_path: Path) 
     assert not (tmp_path / "local-lake").exists()
 
 
+def test_lake_that_is_being_filled_is_run_as_of_now(tmp_path: Path) -> None:
+    """The end of its newest hour has not happened."""
+    now = datetime.now(UTC)
+    write_raw(tmp_path / "lake", floor_to(now, HOUR), "a.jsonl", [line("M1", now - HOUR, vibration=5)])
+    done = local(tmp_path, "--lake", "lake", "--json")
+    assert done.returncode == 0, done.stderr
+    (as_of,) = {answer["as_of"] for answer in json.loads(done.stdout)}
+    assert abs(parse_instant(as_of) - now) < timedelta(minutes=6)
+
+
+def test_features_that_were_forgotten_do_not_empty_the_training_set(tmp_path: Path) -> None:
+    write_raw(tmp_path / "lake", at(8), "a.jsonl", [line("M1", at(8.5), level=5)])
+    (tmp_path / "own.toml").write_text('windows = ["1h"]\n[[readings]]\nname = "level"\nplausible = [0, 9]\n')
+    assert local(tmp_path, "--lake", "lake", "--features", "own.toml").returncode == 0
+    forgotten = local(tmp_path, "--lake", "lake")
+    assert forgotten.returncode == 2
+    (error,) = forgotten.stderr.splitlines()
+    assert re.fullmatch(
+        "local: features.toml [0-9a-f]{64} would leave training hour 2025-10-15T09:00:00Z without rows that "
+        "features.toml [0-9a-f]{64} has, first that of 'M1', since lines of raw/.*/a.jsonl are rejected as no_reading; "
+        "give that features.toml, or accept_loss to write without them",
+        error,
+    )
+    accepted = local(tmp_path, "--lake", "lake", "--accept-loss", "--json")
+    assert (accepted.returncode, json.loads(accepted.stdout)[0]["training"]["rows"]) == (0, 0)
+
+
 WRONG = 'windows = ["7m"]\n[[readings]]\nname = "rpm"\nplausible = [0, 9]\n'
 
 
@@ -63,6 +91,11 @@ WRONG = 'windows = ["7m"]\n[[readings]]\nname = "rpm"\nplausible = [0, 9]\n'
         (["--lake", "empty"], {}, "--lake: empty holds no telemetry; it should hold raw/year="),
         (["--lake", "full", "--as-of", "yesterday"], {}, "--as-of: 'yesterday' is not an instant such as 2025-"),
         (["--lake", "full", "--as-of", "2025-10-15T09:00:00"], {}, "write it so, with Z or an offset"),
+        (
+            ["--lake", "full", "--as-of", "8999-01-01T00:00:00Z"],
+            {},
+            "--as-of: '8999-01-01T00:00:00Z' lies in the future: ",
+        ),
         (["--lake", "full", "--features", "wrong.toml"], {}, "wrong.toml: windows: '7m' is not a whole number"),
         (["--lake", "full", "--features", "none.toml"], {}, "none.toml: cannot be read"),
         (["--lake", "full"], {"TIME_WINDOW": "soon"}, "TIME_WINDOW: 'soon' will not do; set it to a whole number"),

@@ -10,6 +10,7 @@ import pytest
 
 from handler.app import connect_dynamodb, lambda_handler, run
 from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError, OutOfTimeError
+from handler.definitions.layout import tiles_key
 from handler.definitions.timestamps import parse_instant
 from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
@@ -68,8 +69,9 @@ def test_answer_tells_the_whole_run(lake: Path, capsys: pytest.CaptureFixture[st
         "machines": 2,
         "stalest_machine_seconds": 14400.0,
         "online": {"written": 2, "stale_skipped": 0, "expired_skipped": 0},
-        "training": {"files": 6, "rows": 5},
+        "training": {"files": 6, "rows": 5, "kept": 0},
         "training_current": 0,
+        "training_not_written": [],
     }
     assert invoke(AS_OF)["tiles"] == {"built": 0, "reused": 2, "kept": 0}
 
@@ -145,7 +147,11 @@ def test_metrics_are_in_embedded_metric_format(lake: Path, capsys: pytest.Captur
 
 def test_empty_window_is_answered_and_writes_no_item(lake: Path) -> None:
     answer = invoke(AS_OF)
-    assert (answer["machines"], answer["online"]["written"], answer["training"]) == (0, 0, {"files": 6, "rows": 0})
+    assert (answer["machines"], answer["online"]["written"], answer["training"]) == (
+        0,
+        0,
+        {"files": 6, "rows": 0, "kept": 0},
+    )
     assert answer["stalest_machine_seconds"] is None
 
 
@@ -207,3 +213,31 @@ def test_features_whose_items_could_pass_400_kb_are_refused_before_anything_is_r
         invoke(AS_OF)
     features.write_text(f"windows = ['1h', '6h', '24h']\n{readings}")
     assert invoke(AS_OF)["machines"] == 0
+
+
+@pytest.mark.parametrize(("failures", "warned"), [(60, 1), (31, 1), (30, 0)])
+def test_partition_of_failures_alone_is_warned_of(
+    lake: Path, capsys: pytest.CaptureFixture[str], failures: int, warned: int
+) -> None:
+    """A field that says "no fault" on every line was taken for a failure code."""
+    lines = [line("M1", at(8, minutes=k), vibration=1) for k in range(60)]
+    lines[:failures] = [raw.replace(b"}", b',"codigo_evento":"0"}') for raw in lines[:failures]]
+    write_raw(lake, at(8), "a.jsonl", lines)
+    assert invoke(AS_OF)["lines"]["failures"] == failures
+    warnings = [entry for entry in logged(capsys) if entry.get("level") == "WARNING"]
+    assert [(entry["partition"], entry["failures"], entry["lines"]) for entry in warnings] == [
+        ("2025-10-15T08:00:00Z", failures, 60)
+    ] * warned
+    assert all("more than half of the lines are failure events" in entry["message"] for entry in warnings)
+
+
+def test_hours_that_are_not_written_again_are_warned_of(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), vibration=1)])
+    invoke(AS_OF)
+    for gone in (path, lake / tiles_key(at(8))):
+        gone.unlink()
+    logged(capsys)
+    assert invoke(AS_OF)["training_not_written"] == ["2025-10-15T09:00:00Z"]
+    (warning,) = [entry for entry in logged(capsys) if entry.get("level") == "WARNING"]
+    assert warning["message"].startswith("training hours were not written again: less is left than")
+    assert warning["training"] == {"files": 5, "rows": 0, "kept": 1}

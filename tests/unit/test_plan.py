@@ -1,12 +1,13 @@
 """Instants, spans, partitions and training hours."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from handler.definitions.errors import EventError
 from handler.plan import Plan, group_into_blocks, make_plan
-from tests.harness import HOUR, at
+from tests.harness import HOUR, at, stamp
 
 DAY = 24 * HOUR
 SIX_HOURS = 6 * HOUR
@@ -27,8 +28,8 @@ def test_as_of_of_the_schedule_is_floored_to_five_minutes() -> None:
 
 
 def test_backfill_has_its_own_span() -> None:
-    run = plan({"start": "2025-10-14T00:00:00Z", "end": "2025-10-15T12:03:00Z"})
-    assert run == Plan(at(-24), at(12), DAY, DAY, is_backfill=True)
+    run = plan({"start": "2025-10-14T00:00:00Z", "end": "2025-10-15T09:03:00Z"})
+    assert run == Plan(at(-24), at(9), DAY, DAY, is_backfill=True)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,26 @@ def test_blocks_go_back_in_time_and_hold_few_hours_of_many_machines() -> None:
 def test_far_future_is_refused_before_arithmetic_overflows() -> None:
     with pytest.raises(EventError, match="outside the years"):
         plan({"as_of": datetime(9999, 12, 31, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+
+
+@pytest.mark.parametrize("field", ["as_of", "end", "start"])
+def test_instant_that_has_not_happened_is_refused(field: str) -> None:
+    """The clock says 09:34:59.9: five minutes more may be a clock that is ahead."""
+    event = {"as_of": {}, "end": {"start": "2025-10-14T00:00:00Z"}, "start": {"end": "2025-10-15T12:00:00Z"}}[field]
+    with pytest.raises(
+        EventError, match=rf"^event: {field} '2025-10-15T09:40:00Z' lies in the future: it is 2025-10-15T"
+    ):
+        plan({**event, field: "2025-10-15T09:40:00Z"})
+    if field != "start":
+        assert plan({**event, field: "2025-10-15T09:39:59.9Z"}).as_of == at(9, minutes=35)
+
+
+@pytest.mark.parametrize("event", [{}, {"as_of": stamp(at(9))}, {"start": stamp(at(-24)), "end": stamp(at(9))}])
+def test_every_event_may_accept_loss(event: dict[str, str]) -> None:
+    assert not plan(event).accept_loss
+    assert plan({**event, "accept_loss": True}) == replace(plan(event), accept_loss=True)
+    assert plan({**event, "accept_loss": None}) == plan({**event, "accept_loss": False}) == plan(event)
+    wrong: list[object] = ["true", 1, 0, []]
+    for value in wrong:
+        with pytest.raises(EventError, match=r"^event: accept_loss .* must be true or false"):
+            plan({**event, "accept_loss": value})

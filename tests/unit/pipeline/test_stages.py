@@ -1,7 +1,7 @@
 """A run in stages does what one run does: the same files, items and answer, whatever is cut and tried again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from handler.definitions.errors import DamagedFileError, EventError, LakeError, 
 from handler.definitions.layout import tiles_key
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
+from handler.pipeline.run import Run
 from handler.pipeline.stages import take_stage
 from tests.frames import assert_close
 from tests.harness import NOW, Pipeline, at, check_sums, line, stamp, write_raw
@@ -29,10 +30,10 @@ class Staged(Pipeline):
     times: int = 1
     runs: int = 0
 
-    def invoke(self, event: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    def invoke(self, event: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         return self.take_stages(self.begin(event, **more))
 
-    def begin(self, event: Mapping[str, str], **more: Any) -> str:
+    def begin(self, event: Mapping[str, Any], **more: Any) -> str:
         """Begin a run; return its name."""
         self.runs += 1
         name = f"run-{self.runs}"
@@ -233,3 +234,31 @@ def test_every_number_of_shards_gives_the_same_rows(both: tuple[Pipeline, Staged
         rows.append(pl.concat(staged.training().values()))
     assert_close(rows[0], rows[1])
     assert_close(rows[0], pl.concat(one.training().values()))
+
+
+@pytest.mark.parametrize("fleets", [{10: 40}, {3: 40, 20: 2}, dict.fromkeys(range(8, 16), 3)])
+@pytest.mark.parametrize("kind", [Pipeline, Staged])
+def test_rows_of_a_block_are_few_whenever_the_machines_were_there(
+    kind: type[Pipeline], fleets: dict[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines by hour: all silent at the end, far fewer at the end, and others in each hour."""
+    monkeypatch.setattr("handler.plan._MOST_ROWS", 100)
+    pipeline = kind(tmp_path)
+    if isinstance(pipeline, Staged):
+        pipeline.machines = 1000
+    for hour, machines in fleets.items():
+        lines = [line(f"M{k + hour * 1000}", at(hour, minutes=9), vibration=1) for k in range(machines)]
+        write_raw(tmp_path, at(hour), "a.jsonl", lines)
+    sizes: list[tuple[int, int]] = []
+    write = Run.write_training
+
+    def note(run: Run, origins: Any, hours: Sequence[datetime], rows: pl.DataFrame) -> None:
+        sizes.append((len(hours), rows.height))
+        write(run, origins, hours, rows)
+
+    monkeypatch.setattr(Run, "write_training", note)
+    answer = pipeline.backfill(at(0), at(60))
+    assert max(rows for hours, rows in sizes if hours > 1) <= 100
+    assert len(sizes) < 60  # not every hour is a block of its own
+    assert answer["training"] == {"files": 60, "rows": 24 * sum(fleets.values()), "kept": 0}
+    assert sum(rows for _, rows in sizes) == 24 * sum(fleets.values())

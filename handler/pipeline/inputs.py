@@ -1,0 +1,64 @@
+"""Which partitions are known to have held readings, and which training files were made of more than is there now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from handler.stores.training import Origin
+from handler.tiles.files import PartitionFiles
+
+
+@dataclass(frozen=True, slots=True)
+class KnownInputs:
+    """The inputs of the training files within reach: those that are there, and those that are known to be lost.
+
+    Attributes
+    ----------
+    files
+        The tiles that are there.
+    lost
+        Partitions without tiles that training files were made of, or whose raw objects are not looked at any more.
+    """
+
+    files: PartitionFiles
+    lost: frozenset[datetime]
+
+    @classmethod
+    def find(cls, files: PartitionFiles, origins: Iterable[Origin | None]) -> Self:
+        """Find the partitions that are lost, as stored training files tell; a backfill also lists expired ones."""
+        seen = {partition for origin in origins if origin for partition in origin.list_partitions() or ()}
+        if files.plan.is_backfill:
+            unread = filter(files.plan.is_expired, files.list_needed() - files.manifests.keys())
+            listings, _ = files.lake.list_partitions(unread)
+            seen |= {partition for partition, listing in listings.items() if listing.objects}
+        return cls(files, frozenset(seen - files.manifests.keys()))
+
+    def are_fewer(self, hour: datetime, origin: Origin, before: Origin | None) -> bool:
+        """Tell whether a training file was made of more than its hour can be written from now.
+
+        Of a file of an earlier release, which does not say its partitions, any earlier one that is not there counts.
+
+        Parameters
+        ----------
+        hour
+            The file's.
+        origin
+            The inputs it would be made of.
+        before
+            The inputs it was made of; None where there is no file, or a damaged one.
+
+        Returns
+        -------
+        bool
+            True where the file must stand, or must not be written.
+        """
+        manifests, plan = self.files.manifests, self.files.plan
+        made_of = set() if before is None else before.list_partitions()
+        if made_of is None:
+            made_of = {partition for partition in plan.list_contributors([hour]) if partition < hour}
+        if before is not None and before.made_by == origin.made_by:
+            return not made_of <= manifests.keys()
+        if any(partition not in manifests or not manifests[partition].is_of(self.files.spec) for partition in made_of):
+            return True
+        return bool(self.lost) and not self.lost.isdisjoint(plan.list_contributors([hour]))
