@@ -103,7 +103,7 @@ def read_lake(
 
 
 def split_line(raw: bytes) -> list[bytes]:
-    """Split a line into the JSON objects that stand right after each other, and what begins like one more."""
+    """Split a line into the JSON objects that it begins with, and what begins like one more."""
     text, parts, start = raw.decode("utf-8", "surrogateescape"), [], 0
     while True:
         try:
@@ -112,10 +112,11 @@ def split_line(raw: bytes) -> list[bytes]:
             json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             break
-        if not isinstance(value, dict) or text[end : end + 1] != "{":
+        following = end + len(text[end:]) - len(text[end:].lstrip(" \t\r"))
+        if not isinstance(value, dict) or text[following : following + 1] != "{":
             break
         parts.append(text[start:end])
-        start = end
+        start = following
     return [part.encode("utf-8", "surrogateescape") for part in [*parts, text[start:]]]
 
 
@@ -219,7 +220,7 @@ def _find_reason(
 
 
 def _read_code(value: object) -> str | None:
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and 1 <= len(value) <= 256:
         return value
     if type(value) is int or (type(value) is float and value.is_integer()):
         return str(int(value))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -37,7 +38,8 @@ REASONS: Final = (
 
 UNREADABLE: Final = "unreadable_object"
 RAW_BYTES_KEPT: Final = 4096
-_MAX_MACHINE_ID_CHARACTERS: Final = 256
+_MOST_PARTS: Final = 2**15
+"""Lines that are decoded at a time; a single one of 64 MiB may hold many objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,13 @@ class _Rest:
 
     def sort_out(self, fallback: Sequence["FallbackLine"]) -> None:
         """Put fallback lines in their classes; objects that share a line are lines of their own."""
-        found = self.found
         self._reject_long([line for line in fallback if line.is_too_long])
-        fallback = [part for line in fallback if not line.is_too_long for part in split_line(line)]
+        parts = (part for line in fallback if not line.is_too_long for part in split_line(line))
+        while some := list(islice(parts, _MOST_PARTS)):
+            self._sort_out(some)
+
+    def _sort_out(self, fallback: Sequence["FallbackLine"]) -> None:
+        found = self.found
         names = self.spec.reading_names
         decoded = decode_lines(enumerate(line.raw for line in fallback), self.spec)
         lines = classify_lines(decoded.lines, self.spec, self.latest)
@@ -216,7 +222,7 @@ class _Rest:
 
 
 def split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
-    """Split a line into the JSON objects that it begins with, one right after the other, and the rest.
+    """Split a line into the JSON objects that it begins with, and the rest.
 
     Parameters
     ----------
@@ -228,17 +234,11 @@ def split_line(line: "FallbackLine") -> Iterator["FallbackLine"]:
     FallbackLine
         One for most lines.
     """
-    if b"}{" not in line.raw:
-        yield line
-        return
-    start = 0
     for part in split_objects(line.raw):
-        if not is_object(part):
-            break
-        yield line._replace(raw=part)
-        start += len(part)
-    if start < len(line.raw):
-        yield line._replace(raw=line.raw[start:])
+        if part.stop == len(line.raw) or not is_object(line.raw[part]):
+            yield line._replace(raw=line.raw[part.start :]) if part.start else line
+            return
+        yield line._replace(raw=line.raw[part])
 
 
 def _quote(raw: bytes) -> str:
@@ -262,10 +262,10 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
     Parameters
     ----------
     lines
-        Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent or of the wrong
-        kind). ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), and a Float64 column
-        a reading. ``is_bad_code`` and ``is_bad_number``: true where a failure code or a reading is there and has
-        another kind. ``broken``: ``not_json``, ``not_object`` or null.
+        Decoded lines: ``row`` (Int64), ``machine_id`` and ``codigo_evento`` (String, null where absent, of the wrong
+        kind or length). ``has_timestamp``, ``event_time`` (Datetime, µs, UTC, null where it cannot be read), and a
+        Float64 column a reading. ``is_bad_code`` and ``is_bad_number``: true where a failure code or a reading is there
+        and has another kind. ``broken``: ``not_json``, ``not_object`` or null.
     spec
         The readings, with their plausible ranges.
     latest
@@ -283,8 +283,6 @@ def classify_lines(lines: pl.DataFrame, spec: FeatureSpec, latest: datetime) -> 
         reason=pl.when(pl.col("broken").is_not_null())
         .then(pl.col("broken"))
         .when(pl.col("machine_id").is_null())
-        .then(pl.lit("missing_machine_id"))
-        .when(~pl.col("machine_id").str.len_chars().is_between(1, _MAX_MACHINE_ID_CHARACTERS))
         .then(pl.lit("missing_machine_id"))
         .when(~pl.col("has_timestamp"))
         .then(pl.lit("missing_timestamp"))

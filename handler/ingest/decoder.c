@@ -167,7 +167,7 @@ static void begin_line(const Decoder *d, Cursor *c, const uint8_t *start, Line *
 
 static bool is_certain(const Decoder *d, const Cursor *c, const uint8_t *start, const Line *line)
 {
-    bool is_whole = c->at == c->end || *c->at == '\n' || (*c->at == '{' && c->at[-1] == '}');
+    bool is_whole = c->at == c->end || *c->at == '\n' || *c->at == '{'; /* white space is behind us */
     return is_whole && line->machine_id.length > 0 && line->machine_id.length <= LONGEST_MACHINE_ID && line->has_time &&
            line->time <= d->latest && line->readings > 0 && (c->seen == 0 || is_utf8(start, c->at));
 }

@@ -15,6 +15,8 @@ MOST_LINES: Final = 2**19
 _STEP: Final = 4096
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _TEXT_OR_BRACE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)
+_NEXT_OBJECT: Final = re.compile(rb"[ \t\r]*+(?=\{)")
+_SEVERAL_OBJECTS: Final = re.compile(rb"\}[ \t\r]*+\{")
 
 
 class WholeLines(NamedTuple):
@@ -81,8 +83,8 @@ def cut_lines(contents: Iterable[RawContent], *, longest: int = LONGEST_LINE) ->
             is_first = False
 
 
-def split_objects(raw: bytes) -> Iterator[bytes]:
-    """Split a line that holds several JSON objects, one right after the other, where one ends and the next begins.
+def split_objects(raw: bytes) -> Iterator[slice]:
+    """Split a line that holds several JSON objects, where each begins; white space may be between.
 
     Whether the parts are JSON is not looked at.
 
@@ -93,22 +95,26 @@ def split_objects(raw: bytes) -> Iterator[bytes]:
 
     Yields
     ------
-    bytes
-        The parts, which make up the line.
+    slice
+        The places of the parts in the line, without the white space between.
 
     Examples
     --------
-    >>> list(split_objects(b'{"a": {"b": "}{"}}{"c": 1}{'))
-    [b'{"a": {"b": "}{"}}', b'{"c": 1}', b'{']
+    >>> raw = b'{"a": {"b": "} {"}}{"c": 1} {'
+    >>> [raw[part] for part in split_objects(raw)]
+    [b'{"a": {"b": "} {"}}', b'{"c": 1}', b'{']
     """
     start = depth = 0
+    if not _SEVERAL_OBJECTS.search(raw):  # nearly all lines
+        yield slice(0, len(raw))
+        return
     for token in _TEXT_OR_BRACE.finditer(raw):
         mark = token[0]
         depth += (mark == b"{") - (mark == b"}")
-        if mark == b"}" and depth == 0 and raw[token.end() : token.end() + 1] == b"{":
-            yield raw[start : token.end()]
-            start = token.end()
-    yield raw[start:]
+        if mark == b"}" and depth == 0 and (following := _NEXT_OBJECT.match(raw, token.end())):
+            yield slice(start, token.end())
+            start = following.end()
+    yield slice(start, len(raw))
 
 
 def _find_line_end(data: memoryview) -> int:

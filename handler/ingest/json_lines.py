@@ -14,6 +14,8 @@ from handler.definitions.timestamps import INSTANT, parse_epoch, parse_timestamp
 
 _WHITESPACE: Final = b" \t\r"
 _LONGEST_INTEGER: Final = 300
+_LONGEST_TEXT: Final = 256
+"""Characters of a machine's id or a failure code; an instant is shorter. No longer text of a line is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], spec: FeatureSpec) -> Decod
             columns[name].append(reading)
         columns["row"].append(number)
         columns["broken"].append(broken)
-        columns["machine_id"].append(machine_id if isinstance(machine_id, str) else None)
-        timestamps.append(_look_up(line, time_path))
+        columns["machine_id"].append(_read_name(machine_id))
+        timestamps.append(_cut(_look_up(line, time_path)))
         code = _read_code(codigo)
         columns["codigo_evento"].append(code)
         columns["is_bad_code"].append(codigo is not None and code is None)
@@ -117,10 +119,20 @@ def is_object(raw: bytes) -> bool:
         return False
 
 
+def _read_name(value: object) -> str | None:
+    """Read a text of 1 to 256 characters; None for all else."""
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT else None
+
+
+def _cut(value: object) -> object:
+    """Cut a text that is too long for an instant, to one that still is."""
+    return value[: _LONGEST_TEXT + 1] if isinstance(value, str) else value
+
+
 def _read_code(value: object) -> str | None:
     """Read a failure code: a text, or a whole number as its decimal text; None for all else."""
     if isinstance(value, str):
-        return value or None
+        return _read_name(value)
     return str(int(value)) if _is_number(value) and value % 1 == 0 else None
 
 

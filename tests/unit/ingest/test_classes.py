@@ -1,7 +1,10 @@
 """Every line in exactly one class, for the first reason that holds."""
 
+from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import given
@@ -11,9 +14,10 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import REJECTED_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
+from handler.ingest import classes
 from handler.ingest.classes import REASONS, ParsedLines
 from tests import reference
-from tests.harness import T0, at, line, stamp
+from tests.harness import T0, at, line, stamp, without_compiled_code
 from tests.parsing import parse_batch
 from tests.tools import needs_library
 
@@ -41,7 +45,6 @@ def test_accepted_line_keeps_machine_time_and_readings() -> None:
         ("not_json", b' \xef\xbb\xbf{"machine_id":"M1"}'),
         ("not_json", b'{"machine_id":"\\ud800","timestamp_utc":"2025-10-15T00:01:00Z","temperature_celsius":1}'),
         ("not_json", GOOD + b"x"),
-        ("not_json", GOOD + b" " + GOOD),
         ("not_json", GOOD[:-1] + GOOD),
         ("not_json", b"[" * 100_000),
         ("not_object", b"[]"),
@@ -275,3 +278,68 @@ def test_failure_code_is_a_text_or_a_whole_number(value: object, code: str) -> N
     batch = parse(line("M1", at(0.5), codigo_evento=value, temperature=20))
     assert batch.failures["codigo_evento"].to_list() == [code]
     assert batch.readings.is_empty()
+
+
+@pytest.mark.parametrize("between", [b" ", b"\r", b"\t \r", b""])
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_objects_with_white_space_between_are_lines_with_one_number(between: bytes, is_compiled: bool) -> None:
+    """A file of carriage returns is one line."""
+    failure, future, cut = line("M1", at(0.25), codigo_evento="} {"), line("M3", at(9), vibration=1), b'{"a": {"b":1} {'
+    objects = [GOOD, failure, future, line("M2", at(0.5), vibration=1), future, cut]
+    with nullcontext() if is_compiled else without_compiled_code():
+        batch = parse(GOOD, between.join(objects) + between)
+    assert batch.lines == 7
+    assert batch.readings["machine_id"].cast(pl.String).to_list() == ["M1", "M1", "M2"]
+    assert batch.failures.rows() == [("M1", at(0.25), "} {", "raw/a.jsonl", 2)]
+    assert batch.rejected.rows() == [
+        ("raw/a.jsonl", 2, "from_the_future", future.decode()),
+        ("raw/a.jsonl", 2, "from_the_future", future.decode()),
+        ("raw/a.jsonl", 2, "not_json", (cut + between).decode()),
+    ]
+
+
+@pytest.mark.parametrize("raw", [GOOD + b" oops", GOOD + b"\r[1]", b"oops " + GOOD + b" " + GOOD])
+def test_what_begins_like_no_object_is_no_line_of_its_own(raw: bytes) -> None:
+    batch = parse(raw)
+    assert (batch.lines, batch.rejected.rows()) == (1, [("raw/a.jsonl", 1, "not_json", raw.decode())])
+
+
+def test_file_of_carriage_returns_is_read_some_lines_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    decode = classes.decode_lines
+
+    def note(lines: Any, spec: FeatureSpec) -> Any:
+        lines = list(lines)
+        sizes.append(len(lines))
+        return decode(lines, spec)
+
+    monkeypatch.setattr(classes, "decode_lines", note)
+    with without_compiled_code():
+        batch = parse_batch([RawContent("raw/a.jsonl", b"\r".join([GOOD] * 70_000))], SPEC, T0)
+    assert (batch.lines, batch.readings.height) == (70_000, 70_000)
+    assert sizes == [2**15, 2**15, 70_000 - 2**16]
+
+
+@pytest.mark.parametrize(("length", "is_code"), [(0, False), (1, True), (256, True), (257, False), (10**6, False)])
+@pytest.mark.parametrize("letter", ["x", "ñ", "\U0001f600"])
+def test_failure_code_has_1_to_256_characters(length: int, letter: str, is_code: bool) -> None:
+    raw = line("M1", at(0.5), codigo_evento=letter * length, temperature=20)
+    batch = parse(raw)
+    assert batch.failures["codigo_evento"].to_list() == [letter * length] * is_code
+    assert batch.rejected.rows() == [
+        ("raw/a.jsonl", 1, "bad_failure_code", raw[:4096].decode(errors="backslashreplace"))
+    ] * (not is_code)
+    assert batch.readings.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [("machine_id", "missing_machine_id"), ("timestamp_utc", "bad_timestamp"), ("codigo_evento", "bad_failure_code"),
+     ("temperature_celsius", "not_a_number"), ("note", None)],
+)  # fmt: skip
+def test_no_text_of_a_line_is_held_beyond_its_first_4_kib(field: str, reason: str | None) -> None:
+    fields = {"machine_id": "M1", "timestamp_utc": stamp(at(0.5)), "vibration_rms": 1, field: "x" * 10**6}
+    batch = parse(orjson.dumps(fields))
+    assert batch.rejected["reason"].to_list() == ([] if reason is None else [reason])
+    frames = (batch.readings, batch.failures, batch.rejected)
+    assert sum(frame.estimated_size() for frame in frames) < 5_000
