@@ -10,11 +10,14 @@ from handler.definitions.timestamps import INSTANT, MICROSECOND, TILE
 from handler.ingest.duplicates import UniqueLines
 from handler.tiles.merge import divide
 
-_OF_POSITIONS: Final = ("x_centre", "x_m2", "x_m3", "x_m4", "cross")
+_OF_POSITIONS: Final = ("x_centre", "x_m2", "x_m3", "x_m4", "y_centre", "y_m2", "cross")
 _TILE_WIDTH: Final = TILE // MICROSECOND
 _SMALL_SPREAD: Final = 1e-60
 _SMALL_SHARE: Final = 1e-5
 """Fourth powers of a smaller spread vanish; digits of a spread vanish that is a smaller share of the values."""
+
+_SMALL_TIME_SHARE: Final = 1e-2
+"""So do digits of times: Polars' streaming covariance rounds them to 1e-16 of their distance from the tile's start."""
 
 
 def build_tiles(unique: UniqueLines, readings: Sequence[str]) -> pl.DataFrame:
@@ -124,15 +127,18 @@ def _collect_tiles(summaries: Sequence[pl.LazyFrame]) -> pl.DataFrame:
 
 
 def _has_small_spread() -> pl.Expr:
-    """Tell whether the moments of a tile's values lose digits, so that they are to be computed from positions."""
-    spread = pl.col("x_max") - pl.col("x_min")
+    """Tell whether the moments of a tile lose digits, so that they are to be computed from positions."""
+    spread, time_span = pl.col("x_max") - pl.col("x_min"), pl.col("y_max") - pl.col("y_min")
     peak = pl.max_horizontal(pl.col("x_min", "x_max").abs())
-    return (spread > 0) & ((spread < _SMALL_SPREAD) | (spread < _SMALL_SHARE * peak))
+    is_short = (time_span > 0) & (time_span < _SMALL_TIME_SHARE * pl.col("y_max"))
+    return (spread > 0) & ((spread < _SMALL_SPREAD) | (spread < _SMALL_SHARE * peak) | is_short)
 
 
 def _take_positions(samples: pl.LazyFrame, tiles: pl.DataFrame, reading: str) -> pl.LazyFrame:
-    """Take the samples of some tiles with positions for values: their spread is 1, however small that of the values."""
+    """Take the samples of some tiles with positions for values and times: their spread is 1, however small theirs."""
     keys = ["machine_id", "tile_start"]
-    ends = tiles.lazy().filter(pl.col("reading") == reading).select(*keys, "x_min", "x_max")
-    position = divide(pl.col("value") - pl.col("x_min"), pl.col("x_max") - pl.col("x_min"))
-    return samples.with_columns(pl.col("machine_id").cast(pl.String)).join(ends, on=keys).with_columns(value=position)
+    ends = tiles.lazy().filter(pl.col("reading") == reading).select(*keys, "x_min", "x_max", "y_min", "y_max")
+    value = divide(pl.col("value") - pl.col("x_min"), pl.col("x_max") - pl.col("x_min"))
+    time = divide(pl.col("time") - pl.col("y_min"), pl.col("y_max") - pl.col("y_min"))
+    named = samples.with_columns(pl.col("machine_id").cast(pl.String))
+    return named.join(ends, on=keys).with_columns(value=value, time=time)

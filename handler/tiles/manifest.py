@@ -9,7 +9,7 @@ from typing import Final, Self
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE
 
-TILE_FORMAT: Final = 6
+TILE_FORMAT: Final = 7
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
 _DOCUMENT: Final = "manifest"

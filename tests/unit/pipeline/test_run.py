@@ -410,7 +410,7 @@ def test_fingerprint_names_listing_readings_and_format(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     listing = lake.list_partitions([T0])[0][T0]
     fingerprint = fingerprint_inputs(listing.fingerprint, SPEC, timedelta(minutes=7))
-    assert fingerprint == f"6:7:{SPEC.fingerprint}:{listing.fingerprint}"
+    assert fingerprint == f"7:7:{SPEC.fingerprint}:{listing.fingerprint}"
 
 
 @pytest.mark.parametrize("minutes", [0, 5, 55])
