@@ -165,6 +165,7 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
         write_online=write_online,
         spec=spec,
         now=now,
+        max_machines=settings.max_machines,
         report=lambda message, fields: logger.info(message, extra=fields),
         warn=lambda message, fields: logger.warning(message, extra=fields),
     )

@@ -36,6 +36,8 @@ class Settings:
         ``FUTURE_TOLERANCE``: how far after the end of its arrival partition an event time may lie, 0 to 60 minutes.
     raw_retention
         ``RAW_RETENTION_HOURS``: how long raw objects are kept; None where they do not expire.
+    max_machines
+        ``MAX_MACHINES``: a run that finds more machines stops before it writes items.
     log_level
         ``LOG_LEVEL``.
     endpoint
@@ -54,6 +56,7 @@ class Settings:
     allowed_lateness: timedelta = timedelta(hours=24)
     future_tolerance: timedelta = FUTURE_TOLERANCE
     raw_retention: timedelta | None = None
+    max_machines: int = 100_000
     log_level: str = "INFO"
     endpoint: str | None = None
     region: str | None = None
@@ -88,6 +91,7 @@ class Settings:
             allowed_lateness=_read_hours(environment, "ALLOWED_LATENESS", lowest=0, default=24),
             future_tolerance=_read_future_tolerance(environment),
             raw_retention=_read_raw_retention(environment),
+            max_machines=_read_max_machines(environment),
             log_level=_read_log_level(environment),
             endpoint=_read_endpoint(environment),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
@@ -163,6 +167,15 @@ def _read_raw_retention(environment: Mapping[str, str]) -> timedelta | None:
             "RAW_RETENTION_HOURS", f"{value!r} will not do; set it to a whole number of hours from 1 to 999999"
         )
     return timedelta(hours=int(value))
+
+
+def _read_max_machines(environment: Mapping[str, str]) -> int:
+    value = environment.get("MAX_MACHINES") or "100000"
+    if not re.fullmatch(r"[1-9][0-9]{0,7}", value):
+        raise ConfigurationError(
+            "MAX_MACHINES", f"{value!r} will not do; set it to a whole number of machines from 1 to 99999999"
+        )
+    return int(value)
 
 
 def _read_log_level(environment: Mapping[str, str]) -> str:

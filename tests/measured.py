@@ -131,6 +131,7 @@ class FunctionProcess:
             "DATA_LAKE_BUCKET": lake,
             "DYNAMODB_TABLE_NAME": "features",
             "TIME_WINDOW": str(time_window),
+            "MAX_MACHINES": "10000000",
             **more,
         }
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process

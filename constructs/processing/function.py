@@ -173,6 +173,7 @@ class ProcessingFunction(Construct):
             "TIME_WINDOW": "${var.time_window_hours}",
             "ALLOWED_LATENESS": "${var.allowed_lateness_hours}",
             "FUTURE_TOLERANCE": "${var.future_tolerance_minutes}",
+            "MAX_MACHINES": "${var.max_machines}",
             "LOG_LEVEL": variables.log_level,
             **ALLOCATOR,
         }

@@ -16,7 +16,10 @@ _WHOLE_RUN: Final = ["DamagedFileError", "OvertakenError"]
 """What a stage cannot mend by itself: the run begins again, and goes on from what is right."""
 
 _STAGE_RETRY: Final = [
-    {"ErrorEquals": ["EventError", "ConfigurationError", *_WHOLE_RUN], "MaxAttempts": 0},
+    {
+        "ErrorEquals": ["EventError", "ConfigurationError", "LossError", "TooManyMachinesError", *_WHOLE_RUN],
+        "MaxAttempts": 0,
+    },
     {
         "ErrorEquals": ["Lambda.TooManyRequestsException"],
         "IntervalSeconds": 2,

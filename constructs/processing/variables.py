@@ -135,6 +135,14 @@ class Variables(Construct):
             999_999,
             _HOURS,
         )
+        self.max_machines = self._whole_number(
+            "max_machines",
+            "A run that finds more machines stops before it writes items: ids that somebody makes up cost money.",
+            100_000,
+            1,
+            99_999_999,
+            "a whole number of machines from",
+        )
         self.features_file_path = self._text(
             "features_file_path",
             "A features.toml of your own, which is uploaded beside the layer; empty: the packaged one.",

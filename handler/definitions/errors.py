@@ -11,6 +11,7 @@
     │   └── OvertakenError        another run wrote files anew meanwhile
     ├── LossError            training hours would lose rows to another features.toml
     ├── OnlineStoreError     the table refused, or did not answer
+    ├── TooManyMachinesError machines are more than the function is to know
     └── OutOfTimeError       the function's time ends; what was done is kept
 
 Each message is one line: the problem, its place, and what would be right. A line of telemetry that cannot be used is no
@@ -134,6 +135,29 @@ class OutOfTimeError(ProcessingError):
 
     def __init__(self, progress: str) -> None:
         super().__init__(f"out of time: {progress}; the next run goes on from here")
+
+
+class TooManyMachinesError(ProcessingError):
+    """A run would write the features of more machines than it may.
+
+    Parameters
+    ----------
+    machines
+        How many machines it found.
+    most
+        How many it may write.
+    prefix
+        The beginning of the ids that are most of them.
+    alike
+        How many ids begin so.
+    """
+
+    def __init__(self, machines: int, most: int, prefix: str, alike: int) -> None:
+        super().__init__(
+            f"MAX_MACHINES: {machines:,} machines have readings, and {most:,} may: {alike:,} of their ids begin with "
+            f"{prefix!r}; find out who sends these, or set MAX_MACHINES higher"
+        )
+        self.machines, self.prefix = machines, prefix
 
 
 class OnlineStoreError(ProcessingError):

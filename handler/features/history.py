@@ -84,16 +84,13 @@ class History:
         for machines in divide_machines(map(pl.scan_parquet, files), groups, self.machines):
             yield self._load_group(machines.holds())
 
-    def count_machines(self) -> int:
-        """Count the machines that the files know: no instant has more rows."""
+    def list_machines(self) -> pl.Series:
+        """List the machines that the files know, each once: no instant has rows of others."""
         self._read_files()
         files = [*self._hour_files.values(), *self._tile_files.values()]
         machines = [pl.scan_parquet(data).filter(self.machines.holds()).select("machine_id") for data in files]
-        return (
-            int(pl.concat(machines).select(pl.n_unique("machine_id")).collect(engine="streaming").item())
-            if machines
-            else 0
-        )
+        found = pl.concat([empty_frame({"machine_id": pl.String()}).lazy(), *machines])
+        return found.unique().collect(engine="streaming").to_series()
 
     def _read_files(self) -> None:
         if self._hour_files or self._tile_files:

@@ -1,7 +1,8 @@
 """The flow of a run: plan → map (partition → tiles) → reduce (tiles → rows) → stores → answer."""
 
+import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from handler.stores.online import OnlineResult
 from handler.stores.training import Origin, count_rows, write_training_hours
 from handler.tiles.builder import MappedPartition
 from handler.tiles.files import PartitionFiles
-from handler.tiles.groups import ALL_MACHINES, MachineRange
+from handler.tiles.groups import ALL_MACHINES, MachineRange, require_few_machines
 
 _MANY_FAILURES: Final = (
     "more than half of the lines are failure events; a code on every line is none: check codigo_evento in features.toml"
@@ -54,6 +55,8 @@ class Job:
         Told of each step done: a message and its fields.
     warn
         Told of what a person should look at, likewise.
+    max_machines
+        How many machines may have rows at an instant.
     deadline
         When the run has to end.
     """
@@ -64,6 +67,7 @@ class Job:
     now: datetime
     report: Report
     warn: Report = lambda *_: None
+    max_machines: int = sys.maxsize
     deadline: Deadline = field(default_factory=Deadline.never)
 
 
@@ -238,15 +242,22 @@ class Run:
         ------
         LakeError
             If the store fails, or a file is damaged that cannot be built again.
+        TooManyMachinesError
+            If an instant has the rows of more machines than it may.
         """
         built_again: set[datetime] = set()
         while True:
             history = History(self.job.lake, self.job.spec, self.plan, instants, self.files, machines)
             try:
-                if len(instants) > 1 and (most := limit_hours(history.count_machines())) < len(instants):
+                if len(instants) > 1 and (most := limit_hours(len(history.list_machines()))) < len(instants):
                     instants = instants[-most:]
                     history = replace(history, instants=instants)
-                groups = [compute_features(tiles, instants, self.job.spec, hours) for tiles, hours in history.load()]
+                groups, rows = [], Counter[datetime]()
+                for tiles, hours in history.load():
+                    groups.append(compute_features(tiles, instants, self.job.spec, hours))
+                    rows.update(dict(groups[-1].group_by("event_timestamp").len().iter_rows()))
+                    if max(rows.values(), default=0) > self.job.max_machines:
+                        require_few_machines(history.list_machines(), self.job.max_machines)
             except DamagedFileError as error:
                 if error.partition in built_again:
                     raise

@@ -24,12 +24,13 @@ import polars as pl
 
 from handler.definitions.errors import DamagedFileError, EventError
 from handler.definitions.layout import hours_key, tiles_key
-from handler.definitions.timestamps import format_instant, parse_instant
+from handler.definitions.spec import PRESENCE
+from handler.definitions.timestamps import HOUR, format_instant, parse_instant
 from handler.lake.objects import split_by_size
 from handler.pipeline.exchange import Exchange
 from handler.pipeline.run import Job, Run
 from handler.plan import Plan, group_into_blocks
-from handler.tiles.groups import MachineRange, divide_machines
+from handler.tiles.groups import MachineRange, divide_machines, require_few_machines
 from handler.tiles.parts import Part, combine_parts, map_part
 
 PART_BYTES: Final = 256 * 2**20
@@ -37,6 +38,9 @@ PART_BYTES: Final = 256 * 2**20
 
 MACHINES: Final = 10_000
 """Machines that one ``reduce`` computes the rows of."""
+
+_OTHER_PARTITIONS: Final = 24
+"""Partitions before the newest rows that are looked at, to divide a fleet that has fallen silent by then."""
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -150,14 +154,30 @@ class Stage:
         return self._hand_on(reduces=("reduce", reduces), finishes=("finish", finishes if len(shards) > 1 else []))
 
     def _list_machines(self) -> pl.DataFrame:
-        """List the machines of the newest rows; whoever is not among these is in a shard all the same."""
-        manifests = self.run.files.manifests
-        partitions = sorted(self.run.plan.list_contributors([self.run.plan.as_of]) & manifests.keys())
-        keys = [(hours_key if hours_key(p) in manifests[p].beside else tiles_key)(p) for p in partitions]
+        """List the machines of the newest rows, which must be few enough, and of some hours before.
+
+        Whoever is not among these is in a shard all the same.
+        """
+        manifests, as_of = self.run.files.manifests, self.run.plan.as_of
+        newest = sorted(self.run.plan.list_contributors([as_of]) & manifests.keys())
+        machines = self._read_machines(newest, as_of - PRESENCE, as_of)
+        require_few_machines(machines.to_series(), self.run.job.max_machines)
+        others = sorted(hour for hour, manifest in manifests.items() if manifest.lateness and hour not in newest)
+        some = others[:: -(-len(others) // _OTHER_PARTITIONS) or 1]
+        earliest = min(some, default=as_of) - self.run.plan.allowed_lateness
+        return pl.concat([machines, self._read_machines(some, earliest, as_of)]).unique()
+
+    def _read_machines(self, partitions: Iterable[datetime], start: datetime, end: datetime) -> pl.DataFrame:
+        """Read the machines of partitions whose hours of event time touch ``[start, end)``, each once."""
         machines = pl.DataFrame(schema={"machine_id": pl.String})
-        for key in keys:
-            (data,) = self.run.job.lake.read([key])
-            machines = pl.concat([machines, pl.read_parquet(data, columns=["machine_id"])]).unique()
+        for partition in partitions:
+            has_hours = hours_key(partition) in self.run.files.manifests[partition].beside
+            (data,) = self.run.job.lake.read([(hours_key if has_hours else tiles_key)(partition)])
+            hour = pl.col("hour_start" if has_hours else "tile_start").dt.truncate(HOUR)
+            is_seen = (hour > start - HOUR) & (hour < end) & (hour >= partition - self.run.plan.allowed_lateness)
+            machines = pl.concat(
+                [machines, pl.scan_parquet(data).filter(is_seen).select("machine_id").collect()]
+            ).unique()
         return machines
 
     def reduce(self, event: Event) -> Answer:

@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from handler.definitions.errors import TooManyMachinesError
+
 
 class MachineRange(NamedTuple):
     """Machines by their ids, ``[first, end)``; None where there is no bound."""
@@ -21,6 +23,33 @@ class MachineRange(NamedTuple):
 
 
 ALL_MACHINES: Final = MachineRange()
+
+
+def require_few_machines(machines: pl.Series, most: int) -> None:
+    """Refuse more machines than there may be; say which prefix of ids brought most.
+
+    Parameters
+    ----------
+    machines
+        Ids, each once.
+    most
+        How many there may be.
+
+    Raises
+    ------
+    TooManyMachinesError
+        With the longest prefix that more than half of the ids before its last character share, one character at least.
+    """
+    if len(machines) <= most:
+        return
+    prefix, alike = "", machines
+    while True:
+        following = alike.str.slice(len(prefix), 1).value_counts(sort=True, name="ids")
+        character, ids = following.row(0)
+        if not character or (prefix and 2 * ids <= len(alike)):
+            raise TooManyMachinesError(len(machines), most, prefix, len(alike))
+        prefix += character
+        alike = alike.filter(alike.str.starts_with(prefix))
 
 
 def divide_machines(

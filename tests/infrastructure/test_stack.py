@@ -41,6 +41,7 @@ BAD_VALUES = {
     "features_file_path": ("features.json", "features_file_path must be the path of a .toml file, or empty."),
     "future_tolerance_minutes": ("61", "future_tolerance_minutes must be a whole number of minutes from 0 to 60."),
     "raw_retention_hours": ("0.5", "raw_retention_hours must be a whole number of hours from 0 to 999999."),
+    "max_machines": ("0", "max_machines must be a whole number of machines from 1 to 99999999."),
     "rejected_share_percent": ("101", "rejected_share_percent must be a whole number of per cent from 0 to 100."),
     "glue_database_name": (
         "My-Lake",
@@ -90,6 +91,7 @@ def test_function(deployed: Deployment) -> None:
         "TIME_WINDOW": "6",
         "ALLOWED_LATENESS": "24",
         "FUTURE_TOLERANCE": "15",
+        "MAX_MACHINES": "100000",
         "LOG_LEVEL": "INFO",
         **ALLOCATOR,
     }

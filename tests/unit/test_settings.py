@@ -63,6 +63,7 @@ def test_missing_variable_is_named(name: str) -> None:
         ("FUTURE_TOLERANCE", "1.5"),
         ("RAW_RETENTION_HOURS", "0"),
         ("RAW_RETENTION_HOURS", "a week"),
+        *(("MAX_MACHINES", value) for value in ("0", "-1", "1e5", "100.000", "many", "100000000")),
         ("LOG_LEVEL", "LOUD"),
         ("AWS_ENDPOINT_URL", "localhost:5000"),
     ],
@@ -80,3 +81,9 @@ def test_tolerance_and_retention_are_read() -> None:
     assert (usual.future_tolerance, usual.raw_retention) == (timedelta(minutes=15), None)
     given = Settings.from_environment(COMPLETE | {"FUTURE_TOLERANCE": "0", "RAW_RETENTION_HOURS": "720"})
     assert (given.future_tolerance, given.raw_retention) == (timedelta(0), timedelta(days=30))
+
+
+def test_machines_are_limited() -> None:
+    assert Settings.from_environment(COMPLETE).max_machines == 100_000
+    assert Settings.from_environment(COMPLETE | {"MAX_MACHINES": ""}).max_machines == 100_000
+    assert Settings.from_environment(COMPLETE | {"MAX_MACHINES": "250000"}).max_machines == 250_000

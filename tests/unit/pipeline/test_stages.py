@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from handler.definitions.errors import DamagedFileError, EventError, LakeError, OvertakenError
+from handler.definitions.errors import DamagedFileError, EventError, LakeError, OvertakenError, TooManyMachinesError
 from handler.definitions.layout import tiles_key
+from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
-from handler.pipeline.run import Run
+from handler.pipeline.run import Job, Run
 from handler.pipeline.stages import take_stage
+from handler.plan import Plan
 from tests.frames import assert_close
 from tests.harness import NOW, Pipeline, at, check_sums, line, stamp, write_raw
 from tests.staged import compare, take_stages, without_time
@@ -262,3 +264,50 @@ def test_rows_of_a_block_are_few_whenever_the_machines_were_there(
     assert len(sizes) < 60  # not every hour is a block of its own
     assert answer["training"] == {"files": 60, "rows": 24 * sum(fleets.values()), "kept": 0}
     assert sum(rows for _, rows in sizes) == 24 * sum(fleets.values())
+
+
+@dataclass
+class Limited(Pipeline):
+    """One run that may know five machines."""
+
+    def make_job(self, plan: Plan, now: datetime) -> Job:
+        return replace(super().make_job(plan, now), max_machines=5)
+
+
+@dataclass
+class LimitedStages(Staged):
+    """Stages that may know five machines."""
+
+    def make_job(self, plan: Plan, now: datetime) -> Job:
+        return replace(super().make_job(plan, now), max_machines=5)
+
+
+@pytest.mark.parametrize("kind", [Limited, LimitedStages])
+def test_run_of_too_many_machines_stops_before_items_and_says_whose(kind: type[Pipeline], tmp_path: Path) -> None:
+    pipeline = kind(tmp_path)
+    write_raw(tmp_path, at(4), "a.jsonl", [line(f"PUMP-{k}", at(4.5), vibration=1) for k in range(3)])
+    write_raw(tmp_path, at(5), "a.jsonl", [line(f"x{k}", at(5.5), vibration=1) for k in range(2)])
+    assert pipeline.run(at(6))["machines"] == 5
+    pipeline.table.items.clear()
+    before = pipeline.training()
+    write_raw(tmp_path, at(5), "b.jsonl", [line(f"x{k}", at(5.5), vibration=1) for k in range(2, 10)])
+    told = (
+        "^MAX_MACHINES: 13 machines have readings, and 5 may: 10 of their ids begin with 'x'; "
+        "find out who sends these, or set MAX_MACHINES higher$"
+    )
+    with pytest.raises(TooManyMachinesError, match=told):
+        pipeline.run(at(6))
+    assert pipeline.table.items == {}
+    assert pipeline.training().keys() == before.keys()
+    assert pipeline.run(at(5))["machines"] == 3  # others are not there yet
+
+
+@pytest.mark.parametrize("kind", [Limited, LimitedStages])
+def test_machines_that_fell_silent_do_not_count(kind: type[Pipeline], tmp_path: Path) -> None:
+    """A window of a week sees more machines than have rows."""
+    pipeline = kind(tmp_path, spec=FeatureSpec.parse(FeatureSpec.load().text.replace('"24h"', '"168h"')))
+    for day in range(3):
+        write_raw(
+            tmp_path, at(24 * day), "a.jsonl", [line(f"M{day}{k}", at(24 * day + 0.5), vibration=1) for k in range(4)]
+        )
+    assert pipeline.run(at(49))["machines"] == 4
