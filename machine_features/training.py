@@ -20,9 +20,6 @@ from machine_features.scan import list_hours
 KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
 """The columns before the features."""
 
-_FOOTERS_AT_A_TIME: Final = 500
-"""Each takes 64 KiB while it is read."""
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingFiles:
@@ -80,10 +77,8 @@ class TrainingFiles:
 
     def _read(self, versions: Mapping[datetime, str]) -> dict[datetime, FeatureSpec]:
         new = sorted(hour for hour, version in versions.items() if (training_key(hour), version) not in self._known)
-        for first in range(0, len(new), _FOOTERS_AT_A_TIME):
-            some = new[first : first + _FOOTERS_AT_A_TIME]
-            for hour, tail in zip(some, self.lake.read_tails(map(training_key, some)), strict=True):
-                self._known[training_key(hour), versions[hour]] = self._read_spec(hour, tail)
+        for hour, tail in zip(new, self.lake.read_tails(map(training_key, new)), strict=True):
+            self._known[training_key(hour), versions[hour]] = self._read_spec(hour, tail)
         return {hour: self._known[training_key(hour), versions[hour]] for hour in sorted(versions)}
 
     def _read_spec(self, hour: datetime, tail: bytes) -> FeatureSpec:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.aws import Endpoint, find_bucket, list_bucket
@@ -17,7 +19,7 @@ from handler.definitions.raw import RawContent
 from handler.lake.folder import list_versions, read_file, write_file
 from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
 from handler.lake.objects import read_files, read_objects, split_by_size
-from handler.lake.parquet import TAIL_BYTES
+from handler.lake.parquet import TAIL_BYTES, measure_tail
 from handler.lake.requests import gather, insist, run, turning_store_errors
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ _BACKOFF: Final["BackoffConfig"] = {
 _CREDENTIALS_HELD: Final = timedelta(minutes=5)
 """botocore renews credentials ten minutes before they end, or earlier."""
 
+_TAILS_AT_A_TIME: Final = 64
+"""Tails that are in memory together: of a hundred features some 64 KiB each, of the most features 3 MiB."""
+
+_WITHOUT_BYTES: Final = ("InvalidRange", "non-partial response")
+"""Signs, in obstore's error, that an object is empty: S3 refuses to give the last bytes of it."""
 
 ReadBatch = Callable[[], Iterable[RawContent]]
 """Reads a batch of raw objects, some at a time."""
@@ -255,43 +262,61 @@ class Lake:
         LakeError
             If the store refuses, does not answer, or does not find an object.
         """
-        return self._read(list(keys), None)
+        return self._read([(key, None) for key in keys])
 
-    def read_tails(self, keys: Iterable[str]) -> list[bytes]:
-        """Read the last 64 KiB of objects, many at a time.
+    def read_tails(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Read the ends of sealed files, with all of the footer and the seal, many at a time.
 
         Parameters
         ----------
         keys
             Keys of objects that exist, from the lake's root.
 
-        Returns
-        -------
-        list of bytes
-            In the order of the keys.
+        Yields
+        ------
+        bytes
+            In the order of the keys; the last 64 KiB at least, or all of a shorter file.
 
         Raises
         ------
         LakeError
             If the store refuses, does not answer, or does not find an object.
         """
-        return self._read(list(keys), TAIL_BYTES)
+        left = iter(keys)
+        while some := list(islice(left, _TAILS_AT_A_TIME)):
+            tails: dict[str, bytes] = {}
+            wanted = dict.fromkeys(some, TAIL_BYTES)
+            while wanted:
+                tails.update(zip(wanted, self._read(list(wanted.items())), strict=True))
+                wanted = {
+                    key: measure_tail(tails[key])
+                    for key, most in wanted.items()
+                    if most <= len(tails[key]) < measure_tail(tails[key])
+                }
+            yield from map(tails.__getitem__, some)
 
-    def _read(self, keys: Sequence[str], most: int | None) -> list[bytes]:
+    def _read(self, ends: Sequence[tuple[str, int | None]]) -> list[bytes]:
+        """Read the last bytes of objects: the number beside each key, or all where that is None."""
         if self._folder is not None:
-            return [self._read_file(self._folder, key, most) for key in keys]
-        return run(gather(partial(self._get, most=most), keys))
+            return [self._read_file(self._folder, *end) for end in ends]
+        return run(gather(self._get, ends))
 
     @staticmethod
     def _read_file(folder: Path, key: str, most: int | None) -> bytes:
         with turning_store_errors(f"read {key}"):
             return read_file(folder / key, most)
 
-    async def _get(self, key: str, most: int | None) -> bytes:
+    async def _get(self, end: tuple[str, int | None]) -> bytes:
+        key, most = end
         options: GetOptions = {"range": {"suffix": most}} if most is not None else {}
 
         async def get() -> bytes:
-            response = await obstore.get_async(self._store, key, options=options)
+            try:
+                response = await obstore.get_async(self._store, key, options=options)
+            except BaseError as error:
+                if not options or not any(sign in str(error) for sign in _WITHOUT_BYTES):
+                    raise
+                response = await obstore.get_async(self._store, key)
             return bytes(await response.bytes_async())
 
         with turning_store_errors(f"read {key}"):

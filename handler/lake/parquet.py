@@ -19,16 +19,17 @@ from typing import Final, Self
 import polars as pl
 
 TAIL_BYTES: Final = 64 * 2**10
-"""Read from a file's end, these hold the footer and seal of every file we write."""
+"""Bytes to read from a file's end at first: they hold most footers, and say how long any other is."""
 
 _SMALLEST_ROW_GROUP: Final = 4096
 _MOST_ROW_GROUPS: Final = 16
-"""So that some machines' rows are read without the others', and the footer stays within the tail."""
+"""So that some machines' rows are read without the others'; each group makes the footer longer."""
 
 _MAGIC: Final = b"PAR1"
 _MARK: Final = b"\x00sealed\x01"
 _LENGTH: Final = struct.Struct("<I")
-_DIGEST_BYTES: Final = hashlib.sha256().digest_size
+_SEAL: Final = struct.Struct("<I32s32s8s")
+"""The seal after its note: the length of the note, both digests, the mark."""
 
 
 def encode_parquet(
@@ -46,7 +47,7 @@ def encode_parquet(
     metadata
         Key-value metadata for the footer.
     row_groups
-        How many at most; a file of a hundred columns needs a small number, for its footer to be within its tail.
+        How many at most; a file of a hundred columns needs a small number, for its footer to be short.
 
     Returns
     -------
@@ -132,7 +133,7 @@ class Seal:
         Parameters
         ----------
         data
-            The whole file, or its last ``TAIL_BYTES``.
+            The whole file, or its last bytes: ``TAIL_BYTES`` at least, and all that :func:`measure_tail` asks for.
 
         Returns
         -------
@@ -162,6 +163,19 @@ def is_whole(data: bytes) -> bool:
     return parts is not None and _are_pages_whole(data, parts)
 
 
+def measure_tail(data: bytes) -> int:
+    """Measure the tail of a file that holds its footer and seal, as its last bytes state; 0 where it is not sealed.
+
+    Bytes without all of the seal say only how long a tail has to be that holds more of it.
+    """
+    footer = _measure_footer(data)
+    note_end = len(data) - footer - _SEAL.size
+    if not footer or note_end < 0:
+        return footer and footer + _SEAL.size
+    note, _, _, mark = _SEAL.unpack_from(data, note_end)
+    return footer + _SEAL.size + note if mark == _MARK else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     pages_end: int
@@ -177,21 +191,20 @@ def _are_pages_whole(data: bytes, parts: _Parts) -> bool:
 def _find_seal(data: bytes) -> _Parts | None:
     """Find the parts of a seal that holds, in a file or its tail."""
     footer_start = len(data) - _measure_footer(data)
-    digest_end = footer_start - len(_MARK)
-    head_end = digest_end - _DIGEST_BYTES
-    note_end = head_end - _DIGEST_BYTES - _LENGTH.size
-    if note_end < 0 or data[digest_end:footer_start] != _MARK:
+    note_end = footer_start - _SEAL.size
+    if footer_start == len(data) or note_end < 0:
         return None
-    pages_end = note_end - _LENGTH.unpack_from(data, note_end)[0]
-    head = data[max(pages_end, 0) : head_end]
-    if hashlib.sha256(head + data[footer_start:]).digest() != data[head_end:digest_end]:
+    note, pages_digest, digest, mark = _SEAL.unpack_from(data, note_end)
+    pages_end = note_end - note
+    head = data[max(pages_end, 0) : footer_start - len(digest) - len(mark)]
+    if mark != _MARK or hashlib.sha256(head + data[footer_start:]).digest() != digest:
         return None
-    return _Parts(pages_end, data[pages_end:note_end], head[-_DIGEST_BYTES:], footer_start)
+    return _Parts(pages_end, data[pages_end:note_end], pages_digest, footer_start)
 
 
 def _measure_footer(data: bytes) -> int:
-    """Measure the footer with its length and the magic number; all of the data where it has no footer."""
+    """Measure the footer with its length and the magic number, as the last bytes of a file state; 0 without one."""
     if data[-len(_MAGIC) :] != _MAGIC or len(data) < _LENGTH.size + len(_MAGIC):
-        return len(data)
+        return 0
     length: int = _LENGTH.unpack_from(data, len(data) - _LENGTH.size - len(_MAGIC))[0]
     return length + _LENGTH.size + len(_MAGIC)

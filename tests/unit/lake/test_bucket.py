@@ -11,6 +11,7 @@ import pytest
 
 from handler.definitions.errors import LakeError
 from handler.lake.lake import Lake
+from tests.harness import Aws
 
 EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>lake</Name><KeyCount>0</KeyCount>
@@ -49,6 +50,31 @@ def serving(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_last_bytes_of_an_empty_object_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers with an error to whoever asks for them; a file that was emptied is to be found and built again."""
+
+    def answer(self: _Bucket) -> None:
+        has_range = "Range" in self.headers
+        body = b"<Error><Code>InvalidRange</Code></Error>" if has_range else b""
+        self.send_response(416 if has_range else 200)
+        headers = {"Content-Length": str(len(body)), "ETag": '"x"', "Last-Modified": "Wed, 15 Oct 2025 09:00:00 GMT"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    monkeypatch.setattr(_Bucket, "do_GET", answer)
+    with serving() as (port, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+        assert list(Lake.open("lake").read_tails(["processed/empty"])) == [b""]
+
+
+def test_empty_object_of_a_bucket_is_read(aws: Aws) -> None:
+    lake = Lake.open("lake", endpoint=aws.endpoint)
+    lake.write({"processed/empty": b"", "processed/short": b"12"})
+    assert list(lake.read_tails(["processed/empty", "processed/short"])) == [b"", b"12"]
 
 
 def test_proxy_is_asked_for_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from pathlib import Path
 
+import polars as pl
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
@@ -12,6 +13,7 @@ from handler.definitions.raw import RawObject
 from handler.lake.lake import Lake
 from handler.lake.listing import Listing
 from handler.lake.objects import split_by_size
+from handler.lake.parquet import Seal, encode_parquet, seal
 from tests.harness import at, write_raw
 
 
@@ -117,9 +119,9 @@ def test_reading_what_does_not_exist_is_an_error_that_a_retry_mends(tmp_path: Pa
     lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     lake.write({"processed/x": b"123"})
     for read in (lake.read, lake.read_tails):
-        assert read(["processed/x"]) == [b"123"]
+        assert list(read(["processed/x"])) == [b"123"]
         with pytest.raises(MissingObjectError, match="could not read processed/y: it is not there"):
-            read(["processed/x", "processed/y"])
+            list(read(["processed/x", "processed/y"]))
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -127,7 +129,34 @@ def test_tail_is_the_end_of_a_long_object(tmp_path: Path, *, is_folder: bool) ->
     lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
     data = bytes(range(256)) * 1000
     lake.write({"processed/x": data})
-    assert lake.read_tails(["processed/x"]) == [data[-65536:]]
+    assert list(lake.read_tails(["processed/x"])) == [data[-65536:]]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_tail_holds_the_whole_footer_however_long(tmp_path: Path, *, is_folder: bool) -> None:
+    lake = open_lake(tmp_path) if is_folder else Lake(LocalStore(tmp_path))
+    frame = pl.DataFrame({"value": pl.int_range(100_000, eager=True).hash()})
+    files = {
+        f"processed/{length}": seal(encode_parquet(frame, {"text": "x" * length}), {"note": "y" * length})
+        for length in (0, 40_000, 10**6)
+    }
+    files["processed/cut"] = files["processed/1000000"][-900_000:]
+    lake.write(files)
+    keys = [*files, *reversed(files)] * 40
+    for key, tail in zip(keys, lake.read_tails(keys), strict=True):
+        assert files[key].endswith(tail)
+        found = Seal.read(tail)
+        assert (found and len(found.metadata["text"])) == (None if key == "processed/cut" else int(key[10:]))
+    assert all(len(tail) < 2.1 * 10**6 < len(files["processed/1000000"]) for tail in lake.read_tails(files))
+
+
+def test_file_that_states_a_footer_longer_than_itself_is_read_whole(tmp_path: Path) -> None:
+    lake = open_lake(tmp_path)
+    data = seal(encode_parquet(pl.DataFrame({"value": pl.int_range(100_000, eager=True).hash()})))
+    lake.write({"processed/x": data[:-5] + b"\xff" + data[-4:]})
+    (tail,) = lake.read_tails(["processed/x"])
+    assert len(tail) == len(data)
+    assert Seal.read(tail) is None
 
 
 def test_lake_in_memory_works_alike() -> None:

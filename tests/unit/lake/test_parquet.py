@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from handler.lake.parquet import TAIL_BYTES, Seal, encode_parquet, is_whole, seal
+from handler.lake.parquet import TAIL_BYTES, Seal, encode_parquet, is_whole, measure_tail, seal
 
 FRAME = pl.DataFrame({"machine_id": ["M1", "M2"], "value": [1.5, None]})
 SMALL = seal(encode_parquet(FRAME, {"what": "some rows"}), {"beside": "1"})
@@ -41,10 +41,21 @@ def test_seal_is_read_from_the_tail() -> None:
         assert (found.metadata["what"], found.note) == (what, note)
 
 
+def test_every_end_of_a_file_leads_to_its_footer_and_seal() -> None:
+    """Whatever has been read, what it asks for next is more, or all; the last eight bytes say how long a footer is."""
+    whole = measure_tail(SMALL)
+    for end in range(8, len(SMALL) + 1):
+        asked = measure_tail(SMALL[-end:])
+        assert asked == whole or end < asked < whole
+    assert Seal.read(SMALL[-whole:].rjust(TAIL_BYTES, b"?")) == Seal.read(SMALL)
+    assert measure_tail(SMALL[-7:]) == measure_tail(b"") == 0
+
+
 def test_file_that_is_not_sealed_is_not_whole() -> None:
     plain = encode_parquet(FRAME)
     assert not is_whole(plain)
     assert Seal.read(plain) is None
+    assert measure_tail(plain) == 0
 
 
 def test_no_bit_of_a_file_changes_unseen() -> None:
@@ -73,6 +84,7 @@ def test_any_bytes_can_be_looked_at(data: bytes) -> None:
     for tail in (b"", b"PAR1", b"\x10\0\0\0PAR1", SMALL[-60:]):
         assert not is_whole(data + tail)
         assert Seal.read(data + tail) is None
+        assert measure_tail(data + tail) >= 0
 
 
 def flip(data: bytes, place: int) -> bytes:

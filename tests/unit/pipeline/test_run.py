@@ -145,14 +145,17 @@ def test_files_that_are_current_are_not_written_again(tmp_path: Path) -> None:
     assert (first["training_current"], again["training_current"]) == (0, 6)
 
 
+@pytest.mark.parametrize("more_readings", [0, 7])
 def test_long_history_is_done_in_several_runs_and_items_come_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_readings: int
 ) -> None:
     """As AWS does: an asynchronous invocation is tried three times, and the next schedule goes on."""
+    more = "".join(f'[[readings]]\nname = "reading_{k}"\nplausible = [0, 1]\n' for k in range(more_readings))
+    spec = FeatureSpec.parse(f"{SPEC.text}\n{more}")
     monkeypatch.setattr("handler.plan._MOST_ROWS", 8)
     for hour in range(30):
         write_raw(tmp_path, at(hour), "a.jsonl", [line(f"M{k}", at(hour, minutes=k), vibration=k) for k in range(4)])
-    pipeline = Pipeline(tmp_path, time_window=30 * HOUR)
+    pipeline = Pipeline(tmp_path, spec=spec, time_window=30 * HOUR)
     told: list[str] = []
     written: list[int] = []
     for _ in range(20):
@@ -172,7 +175,7 @@ def test_long_history_is_done_in_several_runs_and_items_come_first(
     assert written == sorted(written)
     assert len(pipeline.table.items) == 4
     assert answer["training"]["files"] == 30
-    whole = Pipeline(tmp_path / "other", time_window=30 * HOUR)
+    whole = Pipeline(tmp_path / "other", spec=spec, time_window=30 * HOUR)
     shutil.copytree(tmp_path / "raw", whole.root / "raw")
     whole.run(at(30))
     for name, rows in whole.training().items():

@@ -57,7 +57,7 @@ def test_footer_says_what_the_file_was_made_of(tmp_path: Path) -> None:
     assert Origin.from_seal(Seal({}, {})) is Origin.from_seal(None) is None
 
 
-def test_footer_of_many_machines_and_features_lies_within_the_tail(tmp_path: Path) -> None:
+def test_footer_of_many_machines_is_as_short_as_that_of_few(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri())
     rows = pl.concat([some_rows()] * 9000)
     write_training_hours(lake, {at(9): ORIGIN}, rows, NOW)
