@@ -68,9 +68,9 @@ class Accounting:
                 self.lines["too_late" if hours * HOUR > allowed_lateness else "late"] += lines
 
     def add_files(self, counts: Mapping[str, int]) -> None:
-        """Count the files that were not built, see :class:`handler.tiles.files.PartitionFiles`."""
-        self.tiles_reused, self.tiles_kept, self.damaged = counts["reused"], counts["kept"], counts["damaged"]
-        self.objects["skipped"] = counts["skipped"]
+        """Count partitions, each once, as :attr:`handler.tiles.files.PartitionFiles.counts` does."""
+        self.tiles_built, self.tiles_reused, self.tiles_kept = counts["built"], counts["reused"], counts["kept"]
+        self.damaged, self.objects["skipped"] = counts["damaged"], counts["skipped"]
 
     def add_standing(
         self, rows: Mapping[datetime, int], *, kept: Sequence[datetime], not_written: Sequence[datetime]

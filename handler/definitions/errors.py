@@ -75,12 +75,12 @@ class DamagedFileError(LakeError):
     key
         The file's key.
     partition
-        Start of the hour of arrival whose file it is.
+        Start of the hour of arrival whose file it is; None where it is what stages leave for each other.
     is_lost
         Whether its raw objects are gone, so that it cannot be built again.
     """
 
-    def __init__(self, key: str, partition: datetime, *, is_lost: bool = False) -> None:
+    def __init__(self, key: str, partition: datetime | None = None, *, is_lost: bool = False) -> None:
         lost = "it is damaged, and its raw objects are gone; restore it, or delete it to go on without"
         super().__init__(f"use {key}", lost if is_lost else "it is damaged; run again")
         self.partition = partition

@@ -104,7 +104,7 @@ class History:
             described = describe_hours(self.spec, self.files.manifests[partition].fingerprint)
             seal = Seal.read(data) if is_whole(data) else None
             if seal is None:
-                self.files.counts["damaged"] += 1  # tiles take its place
+                self.files.do_without_hours(partition)
             elif described.items() <= seal.metadata.items():
                 self._hour_files[partition] = data
 

@@ -129,13 +129,15 @@ class Run:
     @classmethod
     def begin(cls, plan: Plan, job: Job) -> Self:
         """Begin a run, or a stage of one: nothing is known of any partition."""
-        return cls(plan, job, PartitionFiles(job.lake, job.spec, plan))
+        run = cls(plan, job, PartitionFiles(job.lake, job.spec, plan))
+        run.files.tell = run.note_built
+        return run
 
     def build_tiles(self) -> None:
         """Bring the files of all partitions within reach up to date."""
         with closing(self.files.bring_up_to_date()) as built:
-            for mapped in self.job.deadline.pace(built, self.accounting.describe_progress):
-                self.note_built(mapped)
+            for _ in self.job.deadline.pace(built, self.accounting.describe_progress):
+                pass
 
     def note_built(self, mapped: MappedPartition) -> None:
         """Count a partition that was built, and tell of it."""
@@ -245,7 +247,7 @@ class Run:
         TooManyMachinesError
             If an instant has the rows of more machines than it may.
         """
-        built_again: set[datetime] = set()
+        built_again: set[datetime | None] = set()
         while True:
             history = History(self.job.lake, self.job.spec, self.plan, instants, self.files, machines)
             try:
@@ -262,6 +264,7 @@ class Run:
                 if error.partition in built_again:
                     raise
                 built_again.add(error.partition)
-                self.note_built(self.files.build_again(error))
+                self.files.build_again(error)
             else:
+                self.files.mend_hours()
                 return instants, pl.concat([empty_frame(row_schema(self.job.spec)), *groups])

@@ -20,7 +20,7 @@ from handler.settings import MAX_HOURS
 from handler.tiles.build import build_tiles
 from handler.tiles.held import HeldTiles
 from handler.tiles.hours import describe_hours, roll_up_hours
-from handler.tiles.manifest import Manifest
+from handler.tiles.manifest import INCOMPLETE, Manifest
 
 _MOST_MACHINES_COUNTED: Final = 20_000
 """Whose clocks are wrong: only a handful of them is named in the end."""
@@ -215,7 +215,7 @@ class PartitionBuilder:
 
     def finish(self, fingerprint: str) -> MappedPartition:
         """Merge the batches, and encode the files: the tile file in a thread, while tiles are rolled up."""
-        state = fingerprint if self.is_complete else f"{fingerprint}:incomplete"  # so that it is built again
+        state = fingerprint if self.is_complete else fingerprint + INCOMPLETE
         manifest = Manifest(state, dict(sorted(self.lateness.items())))
         tiles, hours = Spool(TILE_SCHEMA), Spool(HOUR_FILE_SCHEMA)
         with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:

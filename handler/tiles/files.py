@@ -5,12 +5,12 @@ at the versions that the lake has tells whether a run died between them, another
 """
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import starmap
-from typing import Any
+from typing import Any, Final
 
 from handler.definitions.errors import DamagedFileError, OvertakenError
 from handler.definitions.layout import failures_key, hours_key, quarantine_key, tiles_key
@@ -18,13 +18,16 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import format_instant, parse_instant
 from handler.lake.lake import Lake
 from handler.lake.listing import Listing
-from handler.lake.parquet import Seal, seal
+from handler.lake.parquet import Seal, is_whole, seal
 from handler.plan import Plan
 from handler.tiles.builder import MappedPartition
 from handler.tiles.manifest import Manifest, fingerprint_inputs
 from handler.tiles.partition import RawPartition, map_partitions
 
 _KEYS = (tiles_key, hours_key, failures_key, quarantine_key)
+
+_LISTED_AT_A_TIME: Final = 48
+"""Partitions whose raw objects are in memory together, while it is found out which are stale."""
 
 
 def read_manifest(data: bytes) -> Manifest | None:
@@ -52,19 +55,34 @@ class PartitionFiles:
     ----------
     lake, spec, plan
         The store, the readings, and which partitions are needed.
+    tell
+        Told of each partition that was built, before its files are stored.
     manifests
         What the tile file of each partition holds, built by this run or not. ``beside`` names only the files that are
         there as they were written.
-    counts
-        Partitions ``reused`` and ``kept``, files ``damaged``, raw objects ``skipped``.
+    states
+        What became of each partition: ``built``, ``reused`` or ``kept``.
+    damaged
+        The partitions of which a file was not as it was written.
+    skipped
+        Raw objects that are no telemetry.
     """
 
     lake: Lake
     spec: FeatureSpec
     plan: Plan
+    tell: Callable[[MappedPartition], object] = lambda _: None
     manifests: dict[datetime, Manifest] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    states: dict[datetime, str] = field(default_factory=dict)
+    damaged: set[datetime] = field(default_factory=set)
+    skipped: int = 0
     _versions: dict[datetime, str] = field(default_factory=dict)
+    _without_hours: set[datetime] = field(default_factory=set)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Count the partitions ``built``, ``reused``, ``kept`` and ``damaged``, each once, and objects ``skipped``."""
+        return Counter(self.states.values()) + Counter(damaged=len(self.damaged), skipped=self.skipped)
 
     def bring_up_to_date(self) -> Generator[MappedPartition, None, None]:
         """Build the files of each partition within reach whose listing changed, or whose files are not whole.
@@ -99,8 +117,10 @@ class PartitionFiles:
         LakeError
             If its raw objects are gone or not the same any more, or the store refuses or does not answer.
         """
-        self.counts["damaged"] += 1
         partition = damaged.partition
+        if partition is None:
+            raise damaged
+        self.damaged.add(partition)
         listings, _ = self.lake.list_partitions([] if self.plan.is_expired(partition) else [partition])
         listing = listings.get(partition, Listing())
         if not listing.objects:
@@ -110,6 +130,29 @@ class PartitionFiles:
         if mapped.manifest.fingerprint != before:
             raise OvertakenError(tiles_key(partition))
         return mapped
+
+    def do_without_hours(self, partition: datetime) -> None:
+        """Do without a partition's hour file, which is damaged: its tiles take its place."""
+        manifest = self.manifests[partition]
+        beside = {key: version for key, version in manifest.beside.items() if key != hours_key(partition)}
+        self.manifests[partition] = replace(manifest, beside=beside)
+        self.damaged.add(partition)
+        self._without_hours.add(partition)
+
+    def mend_hours(self) -> None:
+        """Build partitions again whose hour files are damaged still, and whose raw objects are there.
+
+        Raises
+        ------
+        LakeError
+            If raw objects are not the same any more, or the store refuses or does not answer.
+        """
+        for partition in sorted(self._without_hours):
+            (data,) = self.lake.read([hours_key(partition)])
+            if not is_whole(data):  # else only that answer of the store was wrong
+                with suppress(DamagedFileError):
+                    self.build_again(DamagedFileError(hours_key(partition), partition))
+        self._without_hours.clear()
 
     def require_same(self) -> None:
         """Look whether the tile files are still those that this run knows.
@@ -175,7 +218,7 @@ class PartitionFiles:
                 damaged.add(partition)
             self.manifests[partition] = replace(manifest, beside=whole)
             self._versions[partition] = versions[tiles_key(partition)]
-        self.counts["damaged"] += len(damaged)
+        self.damaged |= damaged
         return damaged
 
     def list_needed(self) -> set[datetime]:
@@ -196,23 +239,51 @@ class PartitionFiles:
             If the store refuses or does not answer, or a damaged file cannot be built again.
         """
         needed, strays_of_all = self.list_needed(), dict[str, int]()
-        for group in filter(None, (needed & self.plan.arrivals, needed - self.plan.arrivals)):
-            listings, strays = self.lake.list_partitions(h for h in group if not self.plan.is_expired(h))
-            strays_of_all |= strays
-            damaged = self.look_at(group)
-            for hour in sorted(group):
-                listing = listings.get(hour, Listing())
-                self.counts["skipped"] += listing.skipped
-                manifest = self.manifests.get(hour)
-                if not listing.objects:  # its raw objects have all gone, by a lifecycle rule: its files stand
-                    if hour in damaged and manifest is None:
+        for group in (sorted(needed & self.plan.arrivals), sorted(needed - self.plan.arrivals)):
+            for first in range(0, len(group), _LISTED_AT_A_TIME):
+                some = group[first : first + _LISTED_AT_A_TIME]
+                listings, strays = self.lake.list_partitions(h for h in some if not self.plan.is_expired(h))
+                strays_of_all |= strays
+                damaged = self.look_at(some)
+                for hour in some:
+                    listing = listings.get(hour, Listing())
+                    self.skipped += listing.skipped
+                    can_be_used = self._can_be_used(hour, damaged, has_raw=bool(listing.objects))
+                    if listing.objects:
+                        if can_be_used and self.manifests[hour].fingerprint == self._fingerprint(listing):
+                            self.states[hour] = "reused"
+                        else:
+                            yield hour, listing
+                    elif can_be_used:
+                        self.states[hour] = "kept"
+                    elif hour in damaged:
                         raise DamagedFileError(tiles_key(hour), hour, is_lost=True)
-                    self.counts["kept"] += manifest is not None
-                elif manifest is None or hour in damaged or manifest.fingerprint != self._fingerprint(listing):
-                    yield hour, listing
-                else:
-                    self.counts["reused"] += 1
-        self.counts["skipped"] += sum(strays_of_all.values())
+        self.skipped += sum(strays_of_all.values())
+
+    def _can_be_used(self, hour: datetime, damaged: Collection[datetime], *, has_raw: bool) -> bool:
+        """Tell whether the files of a partition will do; without raw objects to build them of, tiles alone do."""
+        return hour in self.manifests and not (has_raw and hour in damaged)
+
+    def require(self, fingerprints: Mapping[datetime, str]) -> None:
+        """Look at the files of partitions that other processes of this run built, or found right.
+
+        Parameters
+        ----------
+        fingerprints
+            What the files of each are to be made of. :attr:`states` says which are kept without raw objects.
+
+        Raises
+        ------
+        LakeError
+            If files are not whole, or made of something else, or the store refuses or does not answer.
+        """
+        damaged = self.look_at(fingerprints)
+        for hour, fingerprint in sorted(fingerprints.items()):
+            is_kept = self.states.get(hour) == "kept"
+            if not self._can_be_used(hour, damaged, has_raw=not is_kept):
+                raise DamagedFileError(tiles_key(hour), hour, is_lost=is_kept)
+            if not self.manifests[hour].is_of(fingerprint):
+                raise OvertakenError(tiles_key(hour))
 
     def _fingerprint(self, listing: Listing) -> str:
         return fingerprint_inputs(listing.fingerprint, self.spec, self.plan.future_tolerance)
@@ -244,6 +315,8 @@ class PartitionFiles:
 
     def store(self, mapped: MappedPartition) -> None:
         """Store the files of a partition, the tile file last, with the versions of the others in its seal."""
+        self.tell(mapped)
+        self.states[mapped.hour] = "built"
         others = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
         beside = self.lake.write({key(mapped.hour): data for key, data in others.items()})
         key = tiles_key(mapped.hour)

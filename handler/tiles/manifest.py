@@ -12,6 +12,9 @@ from handler.definitions.timestamps import FUTURE_TOLERANCE
 TILE_FORMAT: Final = 7
 """Counted up whenever equal raw lines would give other tiles, so that old ones are built again."""
 
+INCOMPLETE: Final = ":incomplete"
+"""Ends the fingerprint of a partition of which an object was gone when it was read, so that it is built again."""
+
 _DOCUMENT: Final = "manifest"
 _MINUTE: Final = timedelta(minutes=1)
 
@@ -40,9 +43,13 @@ class Manifest:
     lateness: Mapping[int, int]
     beside: Mapping[str, str] = field(default_factory=dict)
 
-    def is_of(self, spec: FeatureSpec) -> bool:
+    def has_readings_of(self, spec: FeatureSpec) -> bool:
         """Tell whether these readings, read so, are in the tiles."""
         return spec.fingerprint in self.fingerprint.split(":")
+
+    def is_of(self, fingerprint: str) -> bool:
+        """Tell whether a file was made of these inputs, though an object may have been gone when it was read."""
+        return self.fingerprint in (fingerprint, fingerprint + INCOMPLETE)
 
     def to_metadata(self) -> dict[str, str]:
         """Write the manifest as Parquet key-value metadata, less the versions beside, which are known later."""

@@ -1,5 +1,6 @@
 """The files of partitions: what is damaged is built again, and who is overtaken learns of it."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
@@ -39,6 +40,46 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 4
     path.write_bytes(data)
+
+
+def flip_unseen(path: Path) -> None:
+    """Flip a bit so that the version stays, as where a disk loses it."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(100)
+        (byte,) = file.read(1)
+        file.seek(100)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("kind", ["tiles", "hours"])
+def test_damage_that_only_readers_see_is_counted_once_and_built_again(pipeline: Pipeline, kind: str) -> None:
+    """Two blocks of rows read the same file; the partition is in one state, though it was right at first."""
+    path = path_of(pipeline, kind, 5 if kind == "tiles" else 2)
+    before, online = path.read_bytes(), pipeline.online_rows()
+    flip_unseen(path)
+    for training in pipeline.root.glob("processed/training/**/*.parquet"):
+        training.unlink()
+    answer = pipeline.run(AS_OF)
+    assert (answer["damaged"], answer["tiles"]) == (1, {"built": 1, "reused": 5, "kept": 0})
+    assert answer["lines"]["read"] == 26
+    assert path.read_bytes()[:200] == before[:200]
+    assert_rows_close(pipeline.online_rows(), online)
+    again = pipeline.run(AS_OF)
+    assert (again["damaged"], again["tiles"]) == (0, {"built": 0, "reused": 6, "kept": 0})
+
+
+def test_hour_file_that_cannot_be_built_again_is_counted_once_a_run(pipeline: Pipeline) -> None:
+    online = pipeline.online_rows()
+    flip_unseen(path_of(pipeline, "hours", 2))
+    for training in pipeline.root.glob("processed/training/**/*.parquet"):
+        training.unlink()
+    for path in pipeline.root.glob("raw/**/hour=02/*"):
+        path.unlink()
+    answer = pipeline.run(AS_OF)
+    assert (answer["damaged"], answer["tiles"]) == (1, {"built": 0, "reused": 5, "kept": 1})
+    assert_rows_close(pipeline.online_rows(), online)
 
 
 @pytest.mark.parametrize("kind", KINDS)
