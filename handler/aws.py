@@ -144,7 +144,7 @@ def find_table_endpoint(url: str | None, region: str | None) -> Endpoint:
     ConfigurationError
         If the profile, the region or a valid URL is missing.
     """
-    session, client = _make_client("dynamodb", url, region)
+    session, client = make_client("dynamodb", url, region)
     with closing(client):
         return _describe(client.meta.endpoint_url, session, client)
 
@@ -175,7 +175,7 @@ def find_bucket(bucket: str, url: str | None, region: str | None) -> Endpoint:
     """
     from botocore.awsrequest import AWSResponse  # noqa: PLC0415
 
-    session, client = _make_client("s3", url, region)
+    session, client = make_client("s3", url, region)
     urls: list[str] = []
 
     def answer(params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
@@ -228,7 +228,7 @@ def list_bucket(bucket: str, url: str | None, region: str | None, prefix: str, d
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    _, client = _make_client("s3", url, region)
+    _, client = make_client("s3", url, region)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter=delimiter)
     with closing(client):
         try:
@@ -242,15 +242,42 @@ def list_bucket(bucket: str, url: str | None, region: str | None, prefix: str, d
             raise OSError(str(error)) from error
 
 
-def _make_client(service: str, url: str | None, region: str | None) -> tuple["Session", Any]:
-    """Make a client of a service; botocore is imported only when it is needed."""
+def make_client(service: str, url: str | None, region: str | None, **config: Any) -> tuple["Session", Any]:
+    """Make a client of a service; botocore is imported only when it is needed.
+
+    Parameters
+    ----------
+    service
+        As botocore names it.
+    url
+        The setting ``AWS_ENDPOINT_URL``, of all services; that of the service goes before it.
+    region
+        The setting ``AWS_REGION``; None leaves it to the environment and the profile.
+    **config
+        As of botocore's ``Config``.
+
+    Returns
+    -------
+    session : Session
+        It knows the credentials.
+    client
+        Of the service.
+
+    Raises
+    ------
+    ConfigurationError
+        If the profile, the region or a valid URL is missing.
+    """
+    from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ProfileNotFound  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
 
     session = get_session()
     general = None if os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") else url
     try:
-        client = session.create_client(service, region_name=_find_region(session, region), endpoint_url=general)
+        client = session.create_client(
+            service, region_name=_find_region(session, region), endpoint_url=general, config=Config(**config)
+        )
     except ProfileNotFound as error:
         raise ConfigurationError("AWS_PROFILE", f"{error}; name one of ~/.aws/config") from error
     except (BotoCoreError, ValueError) as error:

@@ -131,7 +131,8 @@ def use_handler() -> float:
     from handler.definitions.raw import RawContent
     from handler.definitions.schema import feature_schema
     from handler.definitions.spec import FeatureSpec
-    from handler.ingest.decoder import FallbackLine, decode_readings
+    from handler.ingest.decoder import decode_readings
+    from handler.ingest.framing import FallbackLine
     from handler.lake.lake import Lake
     from handler.pipeline.run import Job, run_pipeline
     from handler.plan import make_plan

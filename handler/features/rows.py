@@ -54,14 +54,14 @@ def compute_features(
     keys = pl.col("machine_id").cast(machines), pl.col("series").cast(pl.Enum(list_series(spec)))  # faster to group by
     whole = hours.lazy().rename({"hour_start": "start"}).select(PART_COLUMNS).with_columns(keys)
     parts = parts.with_columns(keys)
-    lengths = _list_lengths(spec)
+    lengths = list_lengths(spec)
     windows = [
         merge_windows(_replace_split_hours(whole, parts, instant, spec), instant, lengths).with_columns(
             event_timestamp=pl.lit(instant, dtype=INSTANT)
         )
         for instant in sorted(instants)
     ]
-    return _lay_out(compute_statistics(pl.concat(windows)).collect(), spec)
+    return lay_out(compute_statistics(pl.concat(windows)).collect(), spec)
 
 
 def find_split_hours(instants: Iterable[datetime], spec: FeatureSpec) -> set[datetime]:
@@ -86,12 +86,12 @@ def find_split_hours(instants: Iterable[datetime], spec: FeatureSpec) -> set[dat
     >>> sorted(hour.strftime("%d %H") for hour in split)
     ['14 09', '15 03', '15 08', '15 09']
     """
-    lengths = [timedelta(), *_list_lengths(spec)]
+    lengths = [timedelta(), *list_lengths(spec)]
     ends = {instant - length for instant in instants for length in lengths}
     return {floor_to(end, HOUR) for end in ends if end != floor_to(end, HOUR)}
 
 
-def _list_lengths(spec: FeatureSpec) -> list[timedelta]:
+def list_lengths(spec: FeatureSpec) -> list[timedelta]:
     """List the lengths of all windows that anything asks for, ascending."""
     return sorted({window.length for window in spec.windows} | {ZONE_WINDOW, PRESENCE})
 
@@ -107,11 +107,25 @@ def _replace_split_hours(
     return pl.concat([hours.filter(~is_split), tiles.filter(is_split)])
 
 
-def _lay_out(statistics: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
-    """Lay the statistics of a machine's windows side by side, a row an instant and machine."""
+def lay_out(statistics: pl.DataFrame, spec: FeatureSpec) -> pl.DataFrame:
+    """Lay the statistics of a machine's windows side by side.
+
+    Parameters
+    ----------
+    statistics
+        As :func:`handler.features.statistics.compute_statistics` returns them, of the windows of all lengths that
+        :func:`list_lengths` lists.
+    spec
+        Readings, windows, pairs and zones.
+
+    Returns
+    -------
+    pl.DataFrame
+        As of :func:`compute_features`.
+    """
     window = pl.format("{}@{}", "series", pl.col("window").dt.total_minutes())
     keyed = statistics.with_columns(pl.col("machine_id").cast(pl.String), name=window)
-    names = [_name_window(series, length) for series in list_series(spec) for length in _list_lengths(spec)]
+    names = [_name_window(series, length) for series in list_series(spec) for length in list_lengths(spec)]
     values = pl.selectors.exclude(*WINDOW_KEYS, "name")
     wide = keyed.pivot("name", names, index=_ROW_KEYS, values=values, separator="@", maintain_order=False)
     is_present = pl.any_horizontal(_take("count", name, PRESENCE).is_not_null() for name in spec.reading_names)

@@ -13,11 +13,11 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import FAILURE_SCHEMA, REJECTED_SCHEMA, empty_frame
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR
-from handler.ingest.framing import MOST_LINES, split_objects
+from handler.ingest.framing import MOST_LINES, FallbackLine, split_objects
 from handler.ingest.json_lines import decode_lines, is_object
 
 if TYPE_CHECKING:
-    from handler.ingest.decoder import DecodedReadings, FallbackLine
+    from handler.ingest.decoder import DecodedReadings
 
 TOO_LONG: Final = "too_long"
 FROM_THE_FUTURE: Final = "from_the_future"

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import empty_frame
 from handler.definitions.spec import IGNORED_FIELDS, FeatureSpec
 from handler.definitions.timestamps import INSTANT, MICROSECOND
-from handler.ingest.framing import MOST_LINES, WholeLines, cut_lines
+from handler.ingest.framing import MOST_LINES, FallbackLine, WholeLines, cut_lines
 from handler.ingest.library import Library
 
 _MAX_FALLBACK_LINES: Final = 2**15
@@ -35,27 +35,6 @@ _IGNORED: Final = -4
 _LIBRARY: Final = Library.load()
 _HASH_KEY: Final = secrets.randbits(64), secrets.randbits(64)
 """Chosen anew in each process: nobody can choose machines whose hashes collide."""
-
-
-class FallbackLine(NamedTuple):
-    """A line that the compiled decoder does not take.
-
-    Attributes
-    ----------
-    object
-        The number of its object in the batch, from 0.
-    number
-        Its own number in the object, from 1.
-    raw
-        Its bytes, without the line feed.
-    is_too_long
-        Whether these are its first bytes only.
-    """
-
-    object: int
-    number: int
-    raw: bytes
-    is_too_long: bool = False
 
 
 TakeFallback = Callable[[Sequence[FallbackLine]], None]

@@ -31,6 +31,27 @@ class WholeLines(NamedTuple):
     is_too_long: bool = False
 
 
+class FallbackLine(NamedTuple):
+    """A line that the compiled decoder does not take.
+
+    Attributes
+    ----------
+    object
+        The number of its object in the batch, from 0.
+    number
+        Its own number in the object, from 1.
+    raw
+        Its bytes, without the line feed.
+    is_too_long
+        Whether these are its first bytes only.
+    """
+
+    object: int
+    number: int
+    raw: bytes
+    is_too_long: bool = False
+
+
 def cut_lines(contents: Iterable[RawContent], *, longest: int = LONGEST_LINE) -> Iterator[WholeLines]:
     r"""Cut the parts of objects where lines end; a line that two parts share comes between them.
 

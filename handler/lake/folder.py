@@ -73,9 +73,9 @@ def list_versions(folder: Path) -> dict[str, str]:
     found = {}
     for place, _, names in os.walk(folder):
         for name in names:
-            path = Path(place, name)
+            path = f"{place}/{name}"
             try:
-                found[path.relative_to(folder).as_posix()] = name_version(path.stat())
+                found[path[len(str(folder)) + 1 :]] = name_version(Path(path).stat())
             except FileNotFoundError:  # it was there when the names were listed
                 continue
     return found

@@ -159,6 +159,11 @@ class Lake:
         with turning_store_errors(f"list {folder}/"):
             return await insist(partial(self._lister.list_below, folder))
 
+    def list_folders(self, folder: str) -> list[str]:
+        """List the folders one level down, as paths from the lake's root."""
+        with turning_store_errors(f"list {folder}/"):
+            return run(insist(partial(self._lister.list_level, folder))).folders
+
     def has_raw_objects(self) -> bool:
         """Tell whether anything at all lies under ``raw/``."""
         with turning_store_errors(f"list {RAW}/"):

@@ -17,7 +17,8 @@ from polars.testing import assert_frame_equal
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import FeatureSpec
 from handler.ingest import decoder
-from handler.ingest.decoder import FallbackLine, decode_readings
+from handler.ingest.decoder import decode_readings
+from handler.ingest.framing import FallbackLine
 from handler.ingest.library import Library
 from tests import reference
 from tests.harness import HOUR, T0, Pipeline, at, check_sums, line, without_compiled_code, write_raw

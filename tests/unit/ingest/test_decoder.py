@@ -25,7 +25,8 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
 from handler.ingest import decoder
 from handler.ingest.classes import ParsedLines, parse_lines
-from handler.ingest.decoder import DecodedReadings, FallbackLine, decode_readings
+from handler.ingest.decoder import DecodedReadings, decode_readings
+from handler.ingest.framing import FallbackLine
 from handler.ingest.library import LIBRARY
 from tests.harness import HOUR, T0, at, feature_spec, line, stamp, without_compiled_code
 from tests.parsing import parse_batch
