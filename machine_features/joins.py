@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import polars as pl
 
+from machine_features.errors import ArgumentError
+
 
 def join_asof(entities: pl.DataFrame, rows: pl.DataFrame, max_age: timedelta) -> pl.DataFrame:
     """Put beside each entity its machine's newest row that is not later, and not too old.
@@ -25,15 +27,16 @@ def join_asof(entities: pl.DataFrame, rows: pl.DataFrame, max_age: timedelta) ->
 
     Raises
     ------
-    ValueError
-        If an entity's column has the name of a feature.
+    ArgumentError
+        If an entity's column has the name of one that is added.
     """
     features = [name for name in rows.columns if name not in ("machine_id", "event_timestamp")]
-    both = [name for name in features if name in entities.columns]
+    both = [name for name in ("feature_timestamp", "age", *features) if name in entities.columns]
     if both:
-        raise ValueError(f"entities have columns with names of features: {', '.join(both)}; rename them")
+        raise ArgumentError(f"entities have columns with names of features: {', '.join(both)}; drop or rename them")
     found = (
-        entities.with_row_index("_row")
+        entities.select("machine_id", "event_timestamp")
+        .with_row_index("row")
         .sort("event_timestamp")
         .join_asof(
             rows.with_columns(feature_timestamp="event_timestamp").sort("event_timestamp"),
@@ -42,6 +45,8 @@ def join_asof(entities: pl.DataFrame, rows: pl.DataFrame, max_age: timedelta) ->
             tolerance=max_age,
             check_sortedness=False,  # both are sorted; Polars cannot tell for groups
         )
+        .sort("row")
     )
     age = pl.col("event_timestamp") - pl.col("feature_timestamp")
-    return found.sort("_row").select(*entities.columns, "feature_timestamp", age.alias("age"), *features)
+    added = found.select("feature_timestamp", age.alias("age"), *features)
+    return pl.concat([entities, added], how="horizontal")

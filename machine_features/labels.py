@@ -1,7 +1,7 @@
 """Labels: did a machine fail within a horizon, and was it watched for long enough to tell? Pure.
 
 Failures that follow each other within ``merge_within`` are one *episode*, which begins with the first. A row at t is
-labelled by the episodes that begin in ``(t + gap, t + gap + horizon]``.
+labelled by the episodes that begin in ``(t + gap, t + gap + horizon]``, or by the time to the next one.
 """
 
 from collections.abc import Collection
@@ -11,8 +11,12 @@ from typing import Final, Literal
 import polars as pl
 
 from handler.definitions.timestamps import HOUR, INSTANT
+from machine_features.errors import ArgumentError
 
-_ROW: Final = "_row"
+Kind = Literal["fails_within", "time_to_failure"]
+
+_KEYS: Final = ("machine_id", "event_timestamp")
+_ADDED: Final = ("label", "time_to_failure", "failure_code", "status")
 
 
 def find_episodes(failures: pl.DataFrame, merge_within: timedelta) -> pl.DataFrame:
@@ -88,59 +92,80 @@ def label_entities(
     entities: pl.DataFrame,
     episodes: pl.DataFrame,
     *,
-    horizon: timedelta,
+    horizon: timedelta | None,
     gap: timedelta,
     merge_within: timedelta,
     observed_until: pl.Series | datetime,
+    all_episodes: pl.DataFrame | None = None,
+    kind: Kind = "fails_within",
 ) -> pl.DataFrame:
-    """Label rows by the episodes that begin within the horizon.
+    """Label rows by the episodes that begin within the horizon, or by the time to the next episode.
 
     Parameters
     ----------
     entities
         ``machine_id`` and ``event_timestamp``, and any others.
     episodes
-        As :func:`find_episodes` returns them.
+        As :func:`find_episodes` returns them, of the failures that are foretold.
     horizon
-        The row looks at ``(event_timestamp + gap, event_timestamp + gap + horizon]``.
+        The row looks at ``(event_timestamp + gap, event_timestamp + gap + horizon]``; None for no end.
     gap
         From where on.
     merge_within
         For so long after an episode's last failure a row is *after the failure*.
     observed_until
         Until when, this instant included, failures are known: one for all rows, or one for each.
+    all_episodes
+        Of the failures of any code, which a row may be after; None for the same.
+    kind
+        What the label says.
 
     Returns
     -------
     pl.DataFrame
-        The rows as they came, with ``label`` (Int8: 1, 0, or null where ``status`` is not ``observed``) and ``status``.
-        Where the label is 1, also ``time_to_failure`` (Duration) and ``failure_code``.
+        The rows as they came, with ``label``, ``time_to_failure`` (Duration), ``failure_code`` and ``status``. The
+        label is 1 or 0 (Int8), or the hours to the next episode (Float64). It is null where ``status`` is
+        ``after_failure`` or ``censored``, not ``observed``. Censored is a row whose failures are not known for long
+        enough, or, where hours are wanted, a row without an episode within the horizon. Label and status are null where
+        machine or time is. Time and code are there where an episode follows.
+
+    Raises
+    ------
+    ArgumentError
+        If an entity's column has the name of one that is added.
     """
-    rows = entities.with_row_index(_ROW).with_columns(
-        _until=observed_until if isinstance(observed_until, pl.Series) else pl.lit(observed_until, dtype=INSTANT),
-        _from=pl.col("event_timestamp") + gap,
-        _to=pl.col("event_timestamp") + gap + horizon,
+    both = [name for name in _ADDED if name in entities.columns]
+    if both:
+        raise ArgumentError(f"entities have columns {', '.join(both)} already; drop or rename them")
+    rows = entities.select(_KEYS).with_row_index("row")
+    start = pl.col("event_timestamp") + gap
+    rows = rows.with_columns(
+        until=observed_until if isinstance(observed_until, pl.Series) else pl.lit(observed_until, dtype=INSTANT),
+        start=start,
+        stop=pl.lit(None, INSTANT) if horizon is None else start + horizon,
     )
-    following = episodes.select("machine_id", "begin", _begin="begin", _code="failure_code")
-    rows = _find_near(rows, following, "_from", "forward")
-    latest = episodes.select("machine_id", "begin", _end="end")
-    rows = _find_near(rows, latest, "event_timestamp", "backward")
-    fails = ((pl.col("_begin") <= pl.col("_to")) & (pl.col("_begin") <= pl.col("_until"))).fill_null(value=False)
-    is_after = (pl.col("event_timestamp") <= pl.col("_end") + merge_within).fill_null(value=False)
-    is_censored = ~fails & (pl.col("_to") > pl.col("_until"))
+    following = episodes.select("machine_id", "begin", begins="begin", code="failure_code")
+    rows = _find_near(rows, following, "start", "forward")
+    latest = (episodes if all_episodes is None else all_episodes).select("machine_id", "begin", "end")
+    rows = _find_near(rows, latest, "event_timestamp", "backward").sort("row")
+    is_known = pl.all_horizontal(pl.col(_KEYS).is_not_null())
+    in_time = (pl.col("begins") <= pl.col("stop")) | pl.col("stop").is_null()
+    fails = (in_time & (pl.col("begins") <= pl.col("until"))).fill_null(value=False)
+    is_after = (pl.col("event_timestamp") <= pl.col("end") + merge_within).fill_null(value=False)
+    is_unseen = pl.lit(value=True) if kind == "time_to_failure" else pl.col("stop") > pl.col("until")
+    is_censored = ~fails & is_unseen
     after_failure, censored, observed = map(pl.lit, ("after_failure", "censored", "observed"))
     status = pl.when(is_after).then(after_failure).when(is_censored).then(censored).otherwise(observed)
-    is_one = fails & ~is_after
-    return (
-        rows.sort(_ROW)
-        .with_columns(
-            label=pl.when(~is_after & ~is_censored).then(fails.cast(pl.Int8)),
-            time_to_failure=pl.when(is_one).then(pl.col("_begin") - pl.col("event_timestamp")),
-            failure_code=pl.when(is_one).then(pl.col("_code")),
-            status=status,
-        )
-        .select(*entities.columns, "label", "time_to_failure", "failure_code", "status")
+    is_one = fails & ~is_after & is_known
+    time = pl.when(is_one).then(pl.col("begins") - pl.col("event_timestamp"))
+    label = fails.cast(pl.Int8) if kind == "fails_within" else time / HOUR
+    added = rows.select(
+        label=pl.when(~is_after & ~is_censored & is_known).then(label),
+        time_to_failure=time,
+        failure_code=pl.when(is_one).then(pl.col("code")),
+        status=pl.when(is_known).then(status),
     )
+    return pl.concat([entities, added], how="horizontal")
 
 
 def _find_near(

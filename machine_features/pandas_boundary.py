@@ -1,5 +1,6 @@
 """The one place where frames become pandas and back: at the edge, for whoever trains with it."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -111,6 +112,10 @@ def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
     values = _list_values(column)
     if all(value is None or isinstance(value, str) for value in values):
         return pl.Series(name, values, pl.String)
+    if all(value is None or isinstance(value, datetime) for value in values):
+        return pl.Series(
+            name, values, INSTANT if any(value and value.tzinfo for value in values) else pl.Datetime("us")
+        )
     raise TypeError(f"column {name} of type {kind} holds more than text; convert it first")
 
 

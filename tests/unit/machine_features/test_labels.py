@@ -76,6 +76,55 @@ def test_repeated_failures_are_one_episode(between: timedelta, episodes: int) ->
     assert row["status"] == "after_failure"
 
 
+def test_row_after_a_failure_of_another_code_is_no_example() -> None:
+    entities = pl.DataFrame({"machine_id": ["M1", "M1"], "event_timestamp": [at(10.5), at(11) + MICROSECOND]})
+    events = pl.DataFrame([("M1", at(10), "A"), ("M1", at(13), "B")], schema=SCHEMA, orient="row")
+    found = label_entities(
+        entities, find_episodes(events.filter(pl.col("codigo_evento") == "B"), HOUR), horizon=HOUR, gap=0 * HOUR,
+        merge_within=HOUR, observed_until=at(100), all_episodes=find_episodes(events, HOUR),
+    )  # fmt: skip
+    assert found.select("label", "status").rows() == [(None, "after_failure"), (0, "observed")]
+
+
+@pytest.mark.parametrize("kind", ["fails_within", "time_to_failure"])
+def test_row_without_machine_or_time_has_no_label(kind: Any) -> None:
+    entities = pl.DataFrame(
+        {"machine_id": [None, "M1", "M1"], "event_timestamp": [at(9), None, at(9)]},
+        schema={"machine_id": pl.String(), "event_timestamp": INSTANT},
+    )
+    events = pl.DataFrame([("M1", at(10), "A")], schema=SCHEMA, orient="row")
+    found = label_entities(
+        entities, find_episodes(events, HOUR), horizon=HOUR, gap=0 * HOUR, merge_within=HOUR, observed_until=at(100),
+        kind=kind,
+    )  # fmt: skip
+    assert found.drop(entities.columns).rows() == [(None,) * 4, (None,) * 4, (1, HOUR, "A", "observed")]
+
+
+@pytest.mark.parametrize(
+    ("time", "horizon", "until", "expected"),
+    [
+        (7.5, None, 100, (2.5, "observed")),
+        (7.5, 2, 100, (None, "censored")),
+        (7.5, 2.5, 100, (2.5, "observed")),
+        (7.5, None, 9, (None, "censored")),
+        (10.5, None, 100, (None, "after_failure")),
+        (12, None, 100, (8.0, "observed")),
+        (21.5, None, 100, (None, "censored")),
+    ],
+)
+def test_time_to_failure_is_hours_to_the_next_episode(
+    time: float, horizon: float | None, until: float, expected: tuple[float | None, str]
+) -> None:
+    entities = pl.DataFrame({"machine_id": ["M1"], "event_timestamp": [at(time)]})
+    events = pl.DataFrame([("M1", at(hour), "A") for hour in (10, 10.9, 20)], schema=SCHEMA, orient="row")
+    found = label_entities(
+        entities, find_episodes(events, HOUR), horizon=None if horizon is None else horizon * HOUR, gap=0 * HOUR,
+        merge_within=HOUR, observed_until=at(until), kind="time_to_failure",
+    )  # fmt: skip
+    assert found.schema["label"] == pl.Float64()
+    assert found.select("label", "status").row(0) == expected
+
+
 def test_known_until_the_first_gap() -> None:
     times = pl.Series([at(0.5), at(1), at(4.99), at(5), at(7), None], dtype=INSTANT)
     found = find_observed_until(times, [at(hour) for hour in (0, 1, 2, 5, 6)])
