@@ -66,7 +66,7 @@ def judge(store: FeatureStore, compared: pl.DataFrame, ratio: float, hours: int)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try the rule at the given ratio, and at others beside it."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--lake", required=True, help="a bucket, or a folder as file:///lake")
+    parser.add_argument("--lake", required=True, help="a bucket, s3://bucket, a folder, or file:///lake")
     parser.add_argument("--ratio", type=float, default=1.2, help="over the own baseline and the fleet (default: 1.2)")
     parser.add_argument("--hours", type=int, default=3, help="for so long (default: 3)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -93,7 +93,7 @@ def judge(rows: pl.DataFrame, alarm: pl.Series) -> Score:
 def main(arguments: list[str] | None = None) -> int:
     """Train, compare with zones alone, and score what is online."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lake", required=True, help="a bucket, or a folder as file:///lake")
+    parser.add_argument("--lake", required=True, help="a bucket, s3://bucket, a folder, or file:///lake")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
     store = FeatureStore.open(options.lake)

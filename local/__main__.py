@@ -23,6 +23,7 @@ from local.show import show_accounting, show_features, show_files, show_steps
 from local.simulate import Plant, simulate_hours
 from machine_features import FeatureStore
 from machine_features.online import KEPT_ITEMS
+from machine_features.places import Place
 
 DEFAULT_LAKE: Final = Path("local-lake")
 _SCHEDULE: Final = 6 * HOUR
@@ -51,7 +52,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="local",
         description="Run the function on this machine: on a simulated plant, or on a lake folder of yours.",
     )
-    parser.add_argument("--lake", type=Path, metavar="DIR", help="a folder that holds raw/ (default: simulate one)")
+    parser.add_argument(
+        "--lake", metavar="DIR", help="a folder that holds raw/, or file:///folder (default: simulate one)"
+    )
     parser.add_argument("--as-of", metavar="T", help="the instant to compute features of (default: the lake's end)")
     parser.add_argument("--features", type=Path, metavar="FILE", help="a features.toml (default: the packaged one)")
     parser.add_argument(
@@ -85,7 +88,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
         lake, plant = _prepare_default_lake(), _describe_plant(options)
         answers, items = _play(_let_hours_arrive(plant, lake), _count_steps(plant), lake, options, console)
     else:
-        lake = options.lake
+        lake = _find_folder(options.lake)
         as_of = as_of or min(_find_latest_arrival(lake) + HOUR, floor_to(now, TILE))
         answers, items = _play([("once", as_of), ("again", as_of)], 2, lake, options, console)
     show_accounting(console, answers)
@@ -182,6 +185,16 @@ def _prepare_default_lake() -> Path:
     lake.mkdir()
     (lake / _MARK).touch()
     return lake
+
+
+def _find_folder(location: str) -> Path:
+    """Find the folder of a lake; a local run takes no bucket."""
+    if ":/" not in location:
+        return Path(location).expanduser()
+    place = Place.read(location)
+    if place.folder is None:
+        raise ConfigurationError("--lake", f"{location} is a bucket; give a folder that holds raw/")
+    return place.folder
 
 
 def _find_latest_arrival(lake: Path) -> datetime:

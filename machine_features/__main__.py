@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from handler.definitions.errors import ProcessingError
+from machine_features.errors import ArgumentError, ProcessingError, UnknownMachineWarning
 from machine_features.store import FeatureStore
 
 _DIFFERENT: Final = 1
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     try:
-        with _tell_of_time(options.command):
+        with _tell_of_time(options.command), _show_warnings():
             store = FeatureStore.open(options.lake, options.table, options.region)
             frame = _COMMANDS[options.command](store, options)
         if options.command == "report":
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write(frame, options)
         if options.command == "parity" and "unexplained" in frame.get_column("cause"):
             return _DIFFERENT
-    except (ProcessingError, ValueError, OSError) as error:
+    except (ProcessingError, OSError) as error:
         print(f"machine-features: {error}", file=sys.stderr)
         return _WRONG_INPUT
     return 0
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--lake", required=True, metavar="BUCKET", help="a bucket, or a folder as file:///lake")
+    common.add_argument(
+        "--lake", required=True, metavar="PLACE", help="a bucket, s3://bucket, a folder, or file:///lake"
+    )
     common.add_argument("--table", help="the online table (default: DYNAMODB_TABLE_NAME)")
     common.add_argument("--region", help="of bucket and table (default: the environment's)")
     common.add_argument("--json", action="store_true", help="print rows as JSON lines")
@@ -66,16 +69,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     span.add_argument("start", help="an instant such as 2025-10-15T00:00:00Z")
     span.add_argument("end", help="the hours in (start, end]")
     chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--features", type=_split, metavar="A,B", help="columns (default: all)")
+    chosen.add_argument("--features", type=_split, metavar="A,B", help="columns, or globs (default: all)")
     known = argparse.ArgumentParser(add_help=False)
     known.add_argument("--knowledge", choices=["latest", "as_of"], default="latest", help="of each hour")
+    known.add_argument(
+        "--missing", choices=["error", "null"], default="error", help="of hours that cannot be computed any more"
+    )
     parser = argparse.ArgumentParser(prog="machine-features", description="Read features, and where they come from.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("features", parents=[common], help="the catalogue")
     training = commands.add_parser("training", parents=[common, span, chosen, known], help="training rows")
     training.add_argument("--machines", type=_split, metavar="A,B", help="machines (default: all)")
     labels = commands.add_parser("labels", parents=[common, span, chosen, known], help="training rows with labels")
-    labels.add_argument("--horizon", required=True, help="such as 24h")
+    labels.add_argument("--horizon", help="such as 24h; only the time to failure does without")
+    labels.add_argument("--kind", choices=["fails_within", "time_to_failure"], default="fails_within", help="of label")
     labels.add_argument("--gap", default="0s", help="between row and horizon (default: 0s)")
     labels.add_argument("--codes", type=_split, metavar="A,B", help="failure codes (default: all)")
     labels.add_argument("--merge-within", default="1h", help="failures so close are one (default: 1h)")
@@ -83,7 +90,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     online.add_argument("machines", nargs="+", metavar="MACHINE")
     online.add_argument("--max-age", help="beyond which an item is stale")
     parity = commands.add_parser("parity", parents=[common], help="cells in which table and training set differ")
-    parity.add_argument("as_of", help="a whole hour")
+    parity.add_argument("as_of", help="the instant that items carry")
     trace = commands.add_parser("trace", parents=[common], help="the raw lines of a value")
     trace.add_argument("machine")
     trace.add_argument("as_of", help="the row's instant")
@@ -105,6 +112,7 @@ def _read_training(store: FeatureStore, options: argparse.Namespace) -> pl.DataF
         features=options.features,
         machines=getattr(options, "machines", None),
         knowledge=options.knowledge,
+        missing=options.missing,
     ).collect()
 
 
@@ -115,14 +123,22 @@ def _label(store: FeatureStore, options: argparse.Namespace) -> pl.DataFrame:
         gap=options.gap,
         codes=options.codes,
         merge_within=options.merge_within,
+        kind=options.kind,
     )
+
+
+def _compare(store: FeatureStore, options: argparse.Namespace) -> pl.DataFrame:
+    parity = store.parity(options.as_of)
+    if parity.compared == 0 and parity.cells.is_empty():
+        raise ArgumentError(f"there is nothing to compare at {options.as_of}: no item carries it, no machine has a row")
+    return parity.cells
 
 
 def _report(store: FeatureStore, options: argparse.Namespace) -> pl.DataFrame:
     try:
         from machine_features.report.page import write_report  # noqa: PLC0415 - with the extra alone
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error}; install feature-pipeline[report]") from error
+        raise ArgumentError(f"{error}; install feature-pipeline[report]") from error
     path = Path(options.out or _REPORT)
     findings = write_report(store, path, options.start, options.end)
     return pl.DataFrame({"report": [str(path)], "machines": [findings.fleet]})
@@ -133,10 +149,20 @@ _COMMANDS: Final[dict[str, Callable[[FeatureStore, Any], pl.DataFrame]]] = {
     "training": _read_training,
     "labels": _label,
     "online": lambda store, o: store.online(o.machines, features=o.features, max_age=o.max_age),
-    "parity": lambda store, o: store.parity(o.as_of).cells,
+    "parity": _compare,
     "report": _report,
     "trace": lambda store, o: store.trace(o.machine, o.as_of, o.feature),
 }
+
+
+@contextmanager
+def _show_warnings() -> Iterator[None]:
+    """Say on stderr, each on a line, which machines are nowhere."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnknownMachineWarning)
+        yield
+    for each in caught:
+        print(f"machine-features: {each.message}", file=sys.stderr)
 
 
 @contextmanager
@@ -164,7 +190,7 @@ def _tell_of_time(command: str) -> Iterator[None]:
 def _write(frame: pl.DataFrame, options: argparse.Namespace) -> None:
     if options.out is not None:
         if not options.out.endswith((".parquet", ".csv")):
-            raise ValueError(f"--out {options.out} is neither .parquet nor .csv")
+            raise ArgumentError(f"--out {options.out} is neither .parquet nor .csv")
         write = frame.write_parquet if options.out.endswith(".parquet") else frame.write_csv
         write(options.out)
     elif options.json:

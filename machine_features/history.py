@@ -1,26 +1,54 @@
-"""Rows as they could be known at their own hour: computed anew from the partitions that had begun to arrive."""
+"""Rows as they could be known at their own instant, or off the hour as they are known now: computed, never stored."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final, Literal
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from handler.definitions.schema import row_schema
+from handler.definitions.layout import hours_key, tiles_key, training_key
+from handler.definitions.schema import HOUR_FILE_SCHEMA, TILE_SCHEMA, empty_frame, row_schema
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import HOUR, INSTANT, floor_to
-from handler.features.history import History
-from handler.features.rows import compute_features
+from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, floor_to
+from handler.features.rows import list_lengths
 from handler.lake.lake import Lake
+from handler.lake.listing import Listing
+from handler.lake.parquet import Seal, is_whole
 from handler.plan import Plan
-from handler.tiles.files import PartitionFiles
+from handler.stores.training import Origin
+from handler.tiles.files import read_manifest
+from handler.tiles.hours import describe_hours, roll_up_hours
+from handler.tiles.manifest import TILE_FORMAT, Manifest, fingerprint_inputs
+from handler.tiles.partition import RawPartition, map_partitions
+from machine_features.catalogue import list_features
+from machine_features.errors import OvertakenError, UnknownPastError
 from machine_features.training import KEYS
+from machine_features.windows import MACHINE_HOUR, compute_rows, find_doubtful_hours, narrow_spec
+
+Missing = Literal["error", "null"]
+ListMachines = Callable[[Sequence[datetime]], pl.DataFrame]
+"""Gives the machines of the training files of some hours: ``machine_id`` and ``event_timestamp``."""
+
+_WINDOW_ROWS: Final = 700_000
+"""Hours of series that the windows of one block see, each counted for every window that sees it."""
+
+_MOST_FILES: Final = 128
+_FILE_BYTES: Final = 64 * 2**20
+"""Files that are read together, and the bytes that they should not pass."""
+
+_LITTLE_BYTES: Final = 8 * 2**20
+"""Bytes of files below which all their rows are read, whatever machines were asked for."""
+
+_EXPIRED: Final = "neither tiles nor raw objects are there any more"
+_DAMAGED: Final = "the tiles are damaged, and the raw objects are gone"
+_FOREIGN: Final = "the tiles are of another features.toml or release, and the raw objects are gone"
 
 
 @dataclass(frozen=True, slots=True)
 class PastRows:
-    """Computes rows from tiles that are there; it builds no tiles and writes nothing.
+    """Computes rows from tiles, and from raw objects where these are missing, damaged or foreign.
 
     Attributes
     ----------
@@ -28,51 +56,302 @@ class PastRows:
         Where the tiles are, and what features are.
     allowed_lateness
         The function's setting.
+    machines
+        Whose rows; None for all.
+    missing
+        Whether partitions that cannot be read any more are an error, or leave nulls in the rows that see them.
+    is_latest
+        Whether all that is known by now counts, and not only partitions that began before an instant.
     """
 
     lake: Lake
     spec: FeatureSpec
     allowed_lateness: timedelta
+    machines: Sequence[str] | None = None
+    missing: Missing = "error"
+    is_latest: bool = False
 
-    def scan(self, start: datetime, end: datetime) -> pl.LazyFrame:
-        """Give the rows of the whole hours in ``(start, end]``, computed an hour at a time when they are collected.
+    def scan(
+        self,
+        list_instants: Callable[[], Sequence[datetime]],
+        list_machines: ListMachines,
+    ) -> pl.LazyFrame:
+        """Give the rows of some instants, computed when they are collected.
 
         Parameters
         ----------
-        start
-            UTC; not the row of this instant.
-        end
-            UTC; this hour is there, if it is whole.
+        list_instants
+            Gives the instants, UTC, ascending.
+        list_machines
+            Asked only where partitions are gone: rows may be hidden there.
 
         Returns
         -------
         pl.LazyFrame
             As training rows; ``created_timestamp`` is null, since nobody wrote them.
+
+        Raises
+        ------
+        UnknownPastError
+            When it is collected, if partitions cannot be read any more.
         """
         schema = {**KEYS, **{name: dtype for name, dtype in row_schema(self.spec).items() if name not in KEYS}}
-        hours = [floor_to(start, HOUR) + HOUR]
-        while hours[-1] + HOUR <= end:
-            hours.append(hours[-1] + HOUR)
 
         def compute(
             with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            for computed in self._compute(hours if hours[0] <= end else []):
-                rows = computed.with_columns(created_timestamp=pl.lit(None, INSTANT)).select(*schema)
+            names = list(schema) if with_columns is None else with_columns
+            asked = narrow_spec(self.spec, names)
+            for computed in _Reading(self, asked).compute(list_instants(), list_machines):
+                rows = computed.with_columns(created_timestamp=pl.lit(None, INSTANT)).select(names)
                 kept = rows if predicate is None else rows.filter(predicate)
                 kept = kept if n_rows is None else kept.head(n_rows)
-                yield kept if with_columns is None else kept.select(with_columns)
+                yield kept
                 n_rows = None if n_rows is None else n_rows - kept.height
                 if n_rows == 0:
                     return
 
         return register_io_source(compute, schema=schema)
 
-    def _compute(self, hours: list[datetime]) -> Iterator[pl.DataFrame]:
-        for hour in hours:
-            plan = Plan(hour - HOUR, hour, self.spec.lookback, self.allowed_lateness)
-            files = PartitionFiles(self.lake, self.spec, plan)
-            arrived = {partition for partition in plan.list_contributors([hour]) if partition < hour}
-            files.look_at(arrived)
-            for tiles, whole_hours in History(self.lake, self.spec, plan, [hour], files).load():
-                yield compute_features(tiles, [hour], self.spec, whole_hours)
+
+@dataclass(slots=True)
+class _Reading:
+    """What one collection has read of the lake, reused from block to block.
+
+    Attributes
+    ----------
+    source, asked
+        The rows, and the features that were asked for.
+    manifests
+        What the good tile files hold.
+    raw
+        The partitions that are computed from raw objects, and what lies there.
+    gone
+        Why each partition that cannot be read any more cannot be.
+    built
+        Tile files of partitions that were computed from raw objects.
+    hours
+        Columns of ``HOUR_FILE_SCHEMA``: all that was loaded.
+    loaded
+        The partitions whose hours were loaded.
+    """
+
+    source: PastRows
+    asked: FeatureSpec
+    manifests: dict[datetime, Manifest] = field(default_factory=dict)
+    raw: dict[datetime, Listing] = field(default_factory=dict)
+    gone: dict[datetime, str] = field(default_factory=dict)
+    built: dict[datetime, bytes] = field(default_factory=dict)
+    hours: pl.DataFrame = field(default_factory=lambda: empty_frame(HOUR_FILE_SCHEMA))
+    loaded: set[datetime] = field(default_factory=set)
+    future_tolerance: timedelta = FUTURE_TOLERANCE
+
+    def compute(self, instants: Sequence[datetime], list_machines: ListMachines) -> Iterator[pl.DataFrame]:
+        """Compute the rows, some instants at a time."""
+        seen = {instant: self._list_seen(instant) for instant in instants}
+        self._look_at(seen)
+        while instants:
+            self._load(seen[instants[0]])
+            size = self._choose_block()
+            block, instants = instants[:size], instants[size:]
+            partitions = set().union(*(seen[instant] for instant in block))
+            self._forget(min(partitions))
+            self._load(partitions)
+            hours = self.hours.filter(
+                pl.col("partition") - pl.col("hour_start") <= self.source.allowed_lateness,
+                pl.col("hour_start") >= floor_to(block[0] - self.asked.lookback, HOUR),
+                pl.col("partition") <= max(partitions),
+            )
+            doubtful = find_doubtful_hours(hours, block, self.asked)
+            tiles = self._load_tiles(doubtful)
+            self._refuse_gone({instant: seen[instant] for instant in block})
+            rows = compute_rows(hours, tiles, doubtful, block, self.asked, is_latest=self.source.is_latest)
+            yield self._leave_null(rows, {instant: seen[instant] for instant in block}, list_machines)
+
+    def _list_seen(self, instant: datetime) -> set[datetime]:
+        """List the partitions that the rows of an instant may see."""
+        plan = Plan(instant - HOUR, instant, self.asked.lookback, self.source.allowed_lateness)
+        found = plan.list_contributors([instant])
+        return found if self.source.is_latest else {partition for partition in found if partition < instant}
+
+    def _choose_block(self) -> int:
+        """Choose how many instants are computed together, by the hours that are loaded for the first."""
+        hours = self.hours.height / max(1, len(self.loaded))
+        per_instant = hours * sum(length / HOUR for length in list_lengths(self.asked))
+        return max(1, int(_WINDOW_ROWS / max(1, per_instant)))
+
+    def _look_at(self, seen: Mapping[datetime, Collection[datetime]]) -> None:
+        """Find out which partitions have tiles, which raw objects only, and which cannot be read any more."""
+        partitions = set().union(*seen.values())
+        lake, asked = self.source.lake, (str(TILE_FORMAT), self.source.spec.fingerprint)
+        versions = lake.look_up(key(partition) for partition in partitions for key in (tiles_key, hours_key))
+        stored = [partition for partition in sorted(partitions) if tiles_key(partition) in versions]
+        bad: dict[datetime, str] = {}
+        for partition, tail in zip(stored, lake.read_tails(map(tiles_key, stored)), strict=True):
+            manifest = read_manifest(tail)
+            if manifest is None:
+                bad[partition] = _DAMAGED
+                continue
+            release, tolerance, features, *_ = manifest.fingerprint.split(":")
+            if release == str(TILE_FORMAT):
+                self.future_tolerance = int(tolerance) * timedelta(minutes=1)
+            if (release, features) != asked:
+                bad[partition] = _FOREIGN
+                continue
+            beside = {key: version for key, version in manifest.beside.items() if versions.get(key) == version}
+            self.manifests[partition] = replace(manifest, beside=beside)
+        absent = partitions.difference(stored)
+        listings, _ = lake.list_partitions(absent | bad.keys())
+        self.raw = {partition: listing for partition, listing in listings.items() if listing.objects}
+        absent -= self.raw.keys()
+        self.gone = {partition: cause for partition, cause in bad.items() if partition not in self.raw}
+        self.gone |= dict.fromkeys((each for each in absent if hours_key(each) in versions), _EXPIRED)
+        self.gone |= dict.fromkeys(self._find_expired(seen, absent - self.gone.keys()), _EXPIRED)
+        self._refuse_gone(seen)
+
+    def _find_expired(self, seen: Mapping[datetime, Collection[datetime]], absent: set[datetime]) -> set[datetime]:
+        """Find the absent partitions that training rows were made of; no other held anything that the rows see."""
+        hours = sorted({floor_to(each, HOUR) for each, some in seen.items() if not absent.isdisjoint(some)})
+        stored = self.source.lake.look_up(map(training_key, hours))
+        keys = [key for key in map(training_key, hours) if key in stored]
+        origins = (Origin.from_seal(Seal.read(tail)) for tail in self.source.lake.read_tails(keys))
+        return {each for origin in origins if origin for each in origin.list_partitions() or () if each in absent}
+
+    def _refuse_gone(self, seen: Mapping[datetime, Collection[datetime]]) -> None:
+        if self.source.missing == "error":
+            hours = [instant for instant, partitions in seen.items() if not self.gone.keys().isdisjoint(partitions)]
+            causes = {each: cause for each, cause in self.gone.items() if any(each in seen[hour] for hour in hours)}
+            if hours:
+                raise UnknownPastError(hours, causes)
+
+    def _forget(self, before: datetime) -> None:
+        """Forget what no later instant sees."""
+        self.hours = self.hours.filter(pl.col("partition") >= before)
+        self.loaded = {partition for partition in self.loaded if partition >= before}
+        self.built = {partition: data for partition, data in self.built.items() if partition >= before}
+
+    def _load(self, partitions: Collection[datetime]) -> None:
+        """Load the hours of partitions that are not there yet: from hour files, else from tiles, else from raw."""
+        new = set(partitions) - self.loaded
+        self.loaded |= new
+        good = [each for each in sorted(new) if hours_key(each) in self._get_beside(each)]
+        found = [self.hours]
+        others = sorted(new - set(good))
+        for some in self._read_in_groups(good, hours_key):
+            whole = {each: data for each, data in some.items() if self._is_fitting(each, data)}
+            others += some.keys() - whole.keys()
+            if whole:
+                rows = pl.scan_parquet(list(whole.values()))
+                is_little = sum(map(len, whole.values())) < _LITTLE_BYTES  # to sort out many small files takes longer
+                found.append(self._take_machines(rows.collect().lazy() if is_little else rows, keep=None).collect())
+        for partition, tiles in self._read_tiles(others):
+            hours = roll_up_hours(tiles, self.source.spec)
+            found.append(hours.with_columns(partition=pl.lit(partition, INSTANT)))
+        self.hours = pl.concat(found)
+
+    def _get_beside(self, partition: datetime) -> Mapping[str, str]:
+        return self.manifests[partition].beside if partition in self.manifests else {}
+
+    def _is_fitting(self, partition: datetime, data: bytes) -> bool:
+        seal = Seal.read(data) if is_whole(data) else None
+        described = describe_hours(self.source.spec, self.manifests[partition].fingerprint)
+        return seal is not None and described.items() <= seal.metadata.items()
+
+    def _load_tiles(self, doubtful: pl.DataFrame) -> pl.DataFrame:
+        """Load the tiles of some hours of machines, with ``hour_start`` and ``partition``."""
+        partitions = doubtful.get_column("partition").unique().sort().to_list()
+        found = [empty_frame({**TILE_SCHEMA, "hour_start": INSTANT, "partition": INSTANT})]
+        for partition, tiles in self._read_tiles(partitions):
+            placed = tiles.with_columns(
+                hour_start=pl.col("tile_start").dt.truncate("1h"), partition=pl.lit(partition, INSTANT)
+            )
+            found.append(placed.join(doubtful, on=[*MACHINE_HOUR, "partition"], how="semi"))
+        return pl.concat(found)
+
+    def _read_tiles(self, partitions: Collection[datetime]) -> Iterator[tuple[datetime, pl.DataFrame]]:
+        """Read the tiles of partitions, those of the machines that were asked for; of those that are gone nothing."""
+        kept = [each for each in partitions if each in self.manifests]
+        damaged = []
+        for some in self._read_in_groups(kept, tiles_key):
+            for partition, data in some.items():
+                manifest = read_manifest(data) if is_whole(data) else None
+                if manifest is None:
+                    damaged.append(partition)
+                elif manifest.fingerprint != self.manifests[partition].fingerprint:
+                    raise OvertakenError(tiles_key(partition))
+                else:
+                    yield partition, self._take_machines(pl.scan_parquet(data), TILE_SCHEMA).collect()
+        if damaged:
+            listings, _ = self.source.lake.list_partitions(damaged)
+            for partition, listing in listings.items():
+                del self.manifests[partition]
+                if listing.objects:
+                    self.raw[partition] = listing
+                else:
+                    self.gone[partition] = _DAMAGED
+        for partition in sorted(each for each in partitions if each in self.raw):
+            if partition not in self.built:
+                self.built[partition] = self._build(partition)
+            yield partition, self._take_machines(pl.scan_parquet(self.built[partition]), TILE_SCHEMA).collect()
+
+    def _build(self, partition: datetime) -> bytes:
+        """Build a tile file from raw objects, and keep it in memory only."""
+        listing, spec, tolerance = self.raw[partition], self.source.spec, self.future_tolerance
+        fingerprint = fingerprint_inputs(listing.fingerprint, spec, tolerance)
+        batches = self.source.lake.split_batches(listing)
+        (mapped,) = map_partitions(
+            [RawPartition(partition, batches, fingerprint, tolerance)], spec, self.source.allowed_lateness
+        )
+        return mapped.tiles
+
+    def _take_machines(self, rows: pl.LazyFrame, keep: Mapping[str, pl.DataType] | None) -> pl.LazyFrame:
+        machines = self.source.machines
+        rows = rows if machines is None else rows.filter(pl.col("machine_id").is_in(list(machines)))
+        return rows if keep is None else rows.select(*keep)
+
+    def _read_in_groups(
+        self, partitions: Sequence[datetime], make_key: Callable[[datetime], str]
+    ) -> Iterator[dict[datetime, bytes]]:
+        """Read files, as many together as memory holds well, by the sizes of those before."""
+        first, size = 0, min(8, _MOST_FILES)
+        while first < len(partitions):
+            some = partitions[first : first + size]
+            read = dict(zip(some, self.source.lake.read(map(make_key, some)), strict=True))
+            yield read
+            mean = sum(map(len, read.values())) // len(read)
+            first, size = first + size, max(1, min(_MOST_FILES, _FILE_BYTES // max(1, mean)))
+
+    def _leave_null(
+        self,
+        rows: pl.DataFrame,
+        seen: Mapping[datetime, Collection[datetime]],
+        list_machines: ListMachines,
+    ) -> pl.DataFrame:
+        """Put null where a window may hold readings of a partition that is gone, and add the machines it may hide."""
+        ends = {
+            instant: max(hidden) + HOUR + self.future_tolerance
+            for instant, partitions in seen.items()
+            if (hidden := self.gone.keys() & partitions)
+        }
+        if not ends:
+            return rows
+        machines = list_machines(list(ends))
+        if self.source.machines is not None:
+            machines = machines.filter(pl.col("machine_id").is_in(list(self.source.machines)))
+        features = [each for each in list_features(self.asked) if each.name in rows.columns]
+        zeros = [each.name for each in features if each.statistic in ("count", "coverage")]
+        clear = pl.DataFrame(
+            {"event_timestamp": list(ends), "clear": [(instant - end) / HOUR for instant, end in ends.items()]},
+            schema={"event_timestamp": INSTANT, "clear": pl.Float64()},
+        )
+        is_untouched = pl.col("clear").is_null()
+        is_clear = [pl.when(is_untouched | (pl.col("clear") >= each.hours)).then(each.name) for each in features]
+        keys = ["event_timestamp", "machine_id"]
+        return (
+            rows.join(machines.select(keys).unique(), on=keys, how="full", coalesce=True)
+            .with_columns(pl.col(zeros).fill_null(0))
+            .join(clear, on="event_timestamp", how="left")
+            .with_columns(is_clear)
+            .select(rows.columns)
+            .sort(keys)
+        )

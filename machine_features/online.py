@@ -41,14 +41,20 @@ def make_client(endpoint: str | None, region: str | None) -> Any:
 
     Returns
     -------
-    boto3's client
+    botocore's client
         With as many connections as there are threads.
-    """
-    import boto3  # noqa: PLC0415 - a third of a second that only readers of the table pay
-    from botocore.config import Config  # noqa: PLC0415
 
-    config = Config(max_pool_connections=_THREADS, retries={"mode": "standard", "max_attempts": 5})
-    return boto3.client("dynamodb", endpoint_url=endpoint, region_name=region, config=config)
+    Raises
+    ------
+    ConfigurationError
+        If there is no region, no such profile, or no valid URL.
+    """
+    from handler import aws  # noqa: PLC0415 - botocore takes a while that only readers of the table pay
+
+    _, client = aws.make_client(
+        "dynamodb", endpoint, region, max_pool_connections=_THREADS, retries={"mode": "standard", "max_attempts": 5}
+    )
+    return client
 
 
 def read_items(client: Any, table: str, machines: Iterable[str], names: Sequence[str] | None) -> dict[str, Item]:
@@ -124,9 +130,17 @@ def read_kept_items(path: Path) -> dict[str, Item]:
     -------
     dict of str to dict
         By machine.
+
+    Raises
+    ------
+    OnlineStoreError
+        If the file is not as it was written.
     """
-    items = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {item["machine_id"]["S"]: item for item in items}
+    try:
+        items = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return {item["machine_id"]["S"]: item for item in items}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OnlineStoreError(str(path), f"it is not as the local run wrote it ({error}); run again") from error
 
 
 def _split(machines: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,14 +1,18 @@
-"""Online values against training values of the same hour, and why they differ. Pure."""
+"""Online values against training values of the same instant, and why they differ. Pure."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import polars as pl
 
 from handler.definitions.schema import Schema
+from handler.definitions.timestamps import INSTANT
 
 _CELL: Final = ("machine_id", "feature")
 _TOLERANCE: Final = 1e-9
+_ROUNDED: Final = ("mean", "slope_per_hour", "skew", "kurtosis", "corr")
+"""Statistics in which readings cancel out: near zero, rounding by the size of the readings is all that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +24,11 @@ class Parity:
     cells
         The cells that differ: ``machine_id``, ``feature``, ``online`` and ``training`` (as text), ``kind``, ``smape``
         and ``cause``. The kind is ``mismatch``, or ``missing`` or ``extra`` online. The cause is ``late_data`` where
-        the online value could be known at its hour, ``spec`` where one side does not know the feature, else
-        ``unexplained``.
+        the online value could be known at its instant, ``spec`` where one side does not know the feature, else
+        ``unexplained``. A machine whose item speaks of a later instant by now has one row: the feature is
+        ``event_timestamp``, kind and cause are ``moved_on``.
     compared
-        How many cells there are.
+        How many cells there are, without those of items that have moved on.
     """
 
     cells: pl.DataFrame
@@ -39,31 +44,47 @@ class Parity:
         return float(self.cells.get_column("smape").sum()) / self.compared if self.compared else 0.0
 
 
-def compare(online: pl.DataFrame, training: pl.DataFrame, known: pl.DataFrame, features: Schema) -> Parity:
-    """Compare the rows of one hour.
+def compare(
+    online: pl.DataFrame, training: pl.DataFrame, known: pl.DataFrame, features: Schema, as_of: datetime
+) -> Parity:
+    """Compare the rows of one instant.
 
     Parameters
     ----------
     online
-        ``machine_id`` and features; a feature may be absent from one side.
+        ``machine_id``, ``event_timestamp`` and features; a feature may be absent from one side.
     training
         ``machine_id`` and features; a feature may be absent from one side.
     known
-        The rows as they could be known at that hour.
+        The rows as they could be known at that instant.
     features
         All features, with their types.
+    as_of
+        The instant.
 
     Returns
     -------
     Parity
-        Values within 1e-9, relative, are equal.
+        Values within 1e-9, relative, are equal, and means and slopes within 1e-9 of the window's largest value.
     """
+    time = pl.col("event_timestamp")
+    moved = online.filter(time > as_of).select(
+        "machine_id",
+        feature=pl.lit("event_timestamp"),
+        online=time.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        training=pl.lit(as_of, INSTANT).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        kind=pl.lit("moved_on"),
+        smape=pl.lit(None, pl.Float64),
+        cause=pl.lit("moved_on"),
+    )
+    there = online.filter(time == as_of)
+    here, then = (rows.join(moved, on="machine_id", how="anti") for rows in (training, known))
     sides = {
-        name: _melt(rows, features, name)
-        for name, rows in (("online", online), ("training", training), ("known", known))
+        name: _melt(rows, features, name) for name, rows in (("online", there), ("training", here), ("known", then))
     }
+    sizes = _melt(here.with_columns(_measure_sizes(here, features)), features, "size")
     cells = sides["online"].join(sides["training"], on=_CELL, how="full", coalesce=True)
-    cells = cells.join(sides["known"], on=_CELL, how="left")
+    cells = cells.join(sides["known"], on=_CELL, how="left").join(sizes, on=_CELL, how="left")
     on, tr, kn = pl.col("online"), pl.col("training"), pl.col("known")
     differing = cells.filter(~_are_equal(on, tr))
     a, b = on.cast(pl.Float64, strict=False), tr.cast(pl.Float64, strict=False)
@@ -86,7 +107,7 @@ def compare(online: pl.DataFrame, training: pl.DataFrame, known: pl.DataFrame, f
         .then(pl.lit("late_data"))
         .otherwise(pl.lit("unexplained")),
     )
-    return Parity(result.drop("known").sort(_CELL), cells.height)
+    return Parity(pl.concat([result.select(moved.columns), moved]).sort(_CELL), cells.height)
 
 
 def _melt(rows: pl.DataFrame, features: Schema, name: str) -> pl.DataFrame:
@@ -96,7 +117,22 @@ def _melt(rows: pl.DataFrame, features: Schema, name: str) -> pl.DataFrame:
     return texts.unpivot(there, index="machine_id", variable_name="feature", value_name=name).drop_nulls(name)
 
 
+def _measure_sizes(rows: pl.DataFrame, features: Schema) -> list[pl.Expr]:
+    """Give the size of the values that each feature is rounded by: the window's largest, 1 without a unit, else 0."""
+    sizes = []
+    for feature in (name for name in features if name in rows.columns):
+        statistic = next((each for each in _ROUNDED if f"_{each}_" in feature), "")
+        reading, _, window = feature.rpartition(f"_{statistic}_")
+        ends = [f"{reading}_{end}_{window}" for end in ("min", "max")]
+        size = pl.lit(1.0 if statistic in ("skew", "kurtosis", "corr") else 0.0)
+        if statistic in ("mean", "slope_per_hour") and set(ends) <= set(rows.columns):
+            size = pl.max_horizontal(pl.col(ends).abs())
+        sizes.append(size.alias(feature))
+    return sizes
+
+
 def _are_equal(left: pl.Expr, right: pl.Expr) -> pl.Expr:
     a, b = left.cast(pl.Float64, strict=False), right.cast(pl.Float64, strict=False)
-    is_close = (a - b).abs() <= _TOLERANCE * pl.max_horizontal(a.abs(), b.abs(), pl.lit(1.0))
+    size = pl.col("size").cast(pl.Float64).fill_null(0)
+    is_close = (a - b).abs() <= _TOLERANCE * pl.max_horizontal(a.abs(), b.abs(), size)
     return (left.eq_missing(right) | is_close).fill_null(value=False)

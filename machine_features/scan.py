@@ -1,19 +1,30 @@
 """Processed files as lazy frames, in a folder or in a bucket."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
+from polars.io.plugins import register_io_source
 
-from handler.definitions.layout import parse_processed_key
+from handler.definitions.layout import RAW, parse_folder, parse_processed_key
 from handler.definitions.schema import Schema
 from handler.lake.lake import Lake
+from handler.lake.parquet import is_whole
+from machine_features.errors import LakeError
 
 if TYPE_CHECKING:
     from handler.aws import Endpoint
+
+
+_FILES_AT_A_TIME: Final = 512
+_LEVELS: Final = 4
+"""Folders from a kind's own to that of an hour: year, month, day and hour."""
+
+_REMEDIES: Final = {"training": "run a backfill over its hour"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +33,26 @@ class FileScanner:
 
     Attributes
     ----------
+    lake
+        The lake: it tells which file is damaged, where Polars only says that one is.
     location
         The folder, or ``s3://bucket``; without a slash at its end.
     options
         What Polars is to know of the store.
     """
 
+    lake: Lake
     location: str
     options: dict[str, Any]
 
     @classmethod
-    def open(cls, location: str, region: str | None) -> Self:
+    def open(cls, lake: Lake, location: str, region: str | None) -> Self:
         """Find out where the files are, and with which credentials they are read.
 
         Parameters
         ----------
+        lake
+            As in the class.
         location
             As in the class.
         region
@@ -54,10 +70,11 @@ class FileScanner:
         """
         bucket = location.removeprefix("s3://")
         if bucket == location:
-            return cls(location, {})
+            return cls(lake, location, {})
         from handler.aws import find_bucket  # noqa: PLC0415 - it imports botocore
 
-        return cls(location, _describe_store(find_bucket(bucket, os.environ.get("AWS_ENDPOINT_URL"), region), bucket))
+        found = find_bucket(bucket, os.environ.get("AWS_ENDPOINT_URL"), region)
+        return cls(lake, location, _describe_store(found, bucket))
 
     def scan(self, keys: Sequence[str], schema: Schema, *, paths: str | None = None) -> pl.LazyFrame:
         """Scan files.
@@ -75,9 +92,31 @@ class FileScanner:
         -------
         pl.LazyFrame
             The rows of all files, in this order. Nothing is read before it is collected.
+
+        Raises
+        ------
+        LakeError
+            When it is collected: names the file that is damaged or gone.
         """
-        if not keys:
-            return pl.LazyFrame(schema={**schema, **({} if paths is None else {paths: pl.String()})})
+        whole = {**schema, **({} if paths is None else {paths: pl.String()})}
+
+        def read(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            for first in range(0, len(keys), _FILES_AT_A_TIME):
+                some = keys[first : first + _FILES_AT_A_TIME]
+                rows = self._scan(some, schema, paths)
+                rows = rows if predicate is None else rows.filter(predicate)
+                rows = rows if columns is None else rows.select(columns)
+                frame = self._collect(rows if n_rows is None else rows.head(n_rows), some)
+                yield frame
+                n_rows = None if n_rows is None else n_rows - frame.height
+                if n_rows == 0:
+                    return
+
+        return register_io_source(read, schema=whole) if keys else pl.LazyFrame(schema=whole)
+
+    def _scan(self, keys: Sequence[str], schema: Schema, paths: str | None) -> pl.LazyFrame:
         return pl.scan_parquet(
             [f"{self.location}/{key}" for key in keys],
             schema=dict(schema),
@@ -88,6 +127,19 @@ class FileScanner:
             include_file_paths=paths,
             **self.options,
         )
+
+    def _collect(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """Collect rows of files; of a failure, find the file that is the reason."""
+        try:
+            return rows.collect()
+        except (PolarsError, PanicException, OSError) as error:
+            for key in keys:
+                if not is_whole(self.lake.read([key])[0]):
+                    remedy = _REMEDIES.get(key.split("/")[1], "run the function over its hour")
+                    raise LakeError(f"read {key}", f"it is not as it was written; {remedy}") from error
+            if isinstance(error, OSError):
+                raise LakeError(f"read {keys[0]} and {len(keys) - 1} more", f"{error}; try again") from error
+            raise  # it is of the caller's own expressions
 
 
 def list_hours(lake: Lake, folder: str, make_key: Callable[[datetime], str]) -> dict[datetime, str]:
@@ -112,6 +164,36 @@ def list_hours(lake: Lake, folder: str, make_key: Callable[[datetime], str]) -> 
         for key, version in lake.list_versions(folder).items()
         if (hour := parse_processed_key(key)) is not None and key == make_key(hour)
     }
+
+
+def find_end(lake: Lake, folder: str, *, is_first: bool = False) -> datetime | None:
+    """Find the newest hour that a folder has something of, or the first, without listing all of it.
+
+    Parameters
+    ----------
+    lake
+        The lake.
+    folder
+        ``raw``, or a kind's folder, such as ``processed/tiles``.
+    is_first
+        Whether the first is wanted.
+
+    Returns
+    -------
+    datetime or None
+        Start of the hour, UTC; None where there is nothing.
+    """
+    return next(_descend(lake, folder, "", is_first=is_first), None)
+
+
+def _descend(lake: Lake, root: str, below: str, *, is_first: bool) -> Iterator[datetime]:
+    if below.count("/") == _LEVELS:
+        hour = parse_folder(f"{RAW}{below}")
+        if hour is not None and lake.list_versions(f"{root}{below}"):  # a folder of this machine may be empty
+            yield hour
+        return
+    for folder in sorted(lake.list_folders(f"{root}{below}"), reverse=not is_first):
+        yield from _descend(lake, root, folder.removeprefix(root), is_first=is_first)
 
 
 def _describe_store(endpoint: "Endpoint", bucket: str) -> dict[str, Any]:

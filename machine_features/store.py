@@ -1,40 +1,53 @@
 """The front: a lake and its table, opened once, read in every way."""
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from handler.definitions.errors import ConfigurationError
 from handler.definitions.layout import failures_key, training_key
 from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, feature_schema
 from handler.definitions.spec import PRESENCE, FeatureSpec
-from handler.definitions.timestamps import HOUR, MICROSECOND
+from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND, TILE, floor_to
 from handler.lake.lake import Lake
 from machine_features.catalogue import list_features, write_catalogue
-from machine_features.history import PastRows
-from machine_features.joins import join_asof
-from machine_features.labels import find_episodes, find_observed_until, label_entities
-from machine_features.parity import Parity, compare
-from machine_features.scan import FileScanner, list_hours
-from machine_features.times import Instant, Length, read_entities, read_instant, read_length
-from machine_features.training import (
-    KEYS,
-    TrainingFiles,
-    require_features,
-    select_rows,
-    unite_schemas,
+from machine_features.errors import (
+    ArgumentError,
+    ConfigurationError,
+    OnlineStoreError,
+    UnknownMachineWarning,
+    UnknownNameError,
+    describe_unknown,
 )
+from machine_features.history import Missing, PastRows
+from machine_features.joins import join_asof
+from machine_features.labels import Kind, find_episodes, find_observed_until, label_entities
+from machine_features.names import Names, choose_features, read_names
+from machine_features.parity import Parity, compare
+from machine_features.places import Location, Place
+from machine_features.scan import FileScanner, find_end, list_hours
+from machine_features.times import (
+    Entities,
+    Instant,
+    Length,
+    list_whole_hours,
+    read_entities,
+    read_frame,
+    read_instant,
+    read_length,
+)
+from machine_features.training import KEYS, TrainingFiles, select_rows, unite_schemas
 
 Knowledge = Literal["latest", "as_of"]
 
 _ALLOWED_LATENESS: Final = timedelta(hours=24)
+_YEARS: Final = range(1971, 9999)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -63,6 +76,7 @@ class FeatureStore:
     region: str | None = None
     allowed_lateness: timedelta = _ALLOWED_LATENESS
     _files: TrainingFiles = field(init=False, repr=False)
+    _machines: set[str] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_files", TrainingFiles(self.lake))
@@ -70,7 +84,7 @@ class FeatureStore:
     @classmethod
     def open(
         cls,
-        location: str,
+        location: Location,
         table: str | None = None,
         region: str | None = None,
         *,
@@ -81,12 +95,13 @@ class FeatureStore:
         Parameters
         ----------
         location
-            A bucket's name, or a folder as ``file:///lake``.
+            A bucket, ``s3://bucket``, a folder, a ``Path`` or ``file:///lake``. One word is a folder where there is one
+            of this name, else a bucket.
         table
             The online table's name; None is ``DYNAMODB_TABLE_NAME``, if it is set, or the items that a local run left
             in its folder. Only :meth:`online` and :meth:`parity` need it.
         region
-            Of bucket and table; None leaves it to the environment and the profile.
+            Of bucket and table; None is that of ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or the profile.
         allowed_lateness
             The function's ``ALLOWED_LATENESS``.
 
@@ -100,12 +115,11 @@ class FeatureStore:
         ConfigurationError
             If the folder does not exist, or there are no region, profile or credentials.
         """
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        lake = Lake.open(location, endpoint=endpoint, region=region)
-        is_folder = location.startswith("file://")
-        where = str(Path(unquote(urlsplit(location).path))) if is_folder else f"s3://{location}"
+        place = Place.read(location).require_whole()
+        region = region or os.environ.get("AWS_REGION")  # botocore knows AWS_DEFAULT_REGION and profiles only
+        lake = Lake.open(place.name, endpoint=os.environ.get("AWS_ENDPOINT_URL"), region=region)
         table = table or os.environ.get("DYNAMODB_TABLE_NAME")
-        return cls(lake, where, table, region, read_length(allowed_lateness))
+        return cls(lake, place.url, table, region, read_length(allowed_lateness))
 
     def features(self) -> pl.DataFrame:
         """Give the catalogue of the features that there are now.
@@ -116,11 +130,7 @@ class FeatureStore:
             As :func:`machine_features.catalogue.write_catalogue`; ``since`` is the first training hour that has the
             feature.
         """
-        since: dict[str, datetime] = {}
-        for hour, spec in self._files.find(_BEGINNING, _END).items():
-            for name in feature_schema(spec):
-                since.setdefault(name, hour)
-        return write_catalogue(self.spec, since)
+        return write_catalogue(self.spec, self._files.find_since())
 
     @cached_property
     def spec(self) -> FeatureSpec:
@@ -128,7 +138,7 @@ class FeatureStore:
         return self._files.find_newest() or FeatureSpec.load()
 
     def hours(self) -> list[datetime]:
-        """List the hours that have training rows, ascending."""
+        """List the hours that have training rows, ascending, up to the end of the newest arrival."""
         return self._files.list_hours()
 
     def training(
@@ -136,11 +146,12 @@ class FeatureStore:
         start: Instant,
         end: Instant,
         *,
-        features: Sequence[str] | None = None,
-        machines: Sequence[str] | None = None,
+        features: Names | None = None,
+        machines: Names | None = None,
         knowledge: Knowledge = "latest",
+        missing: Missing = "error",
     ) -> pl.LazyFrame:
-        """Read training rows of the whole hours in ``(start, end]``.
+        """Read training rows of the whole hours in ``(start, end]``, up to the end of the newest arrival.
 
         Parameters
         ----------
@@ -149,13 +160,16 @@ class FeatureStore:
         end
             Likewise, and later.
         features
-            Those wanted; None for all. Only their columns are read.
+            Those wanted, by name or by glob such as ``"*_1h"``; None for all. Only their columns are read.
         machines
-            Those wanted; None for all.
+            Those wanted; None for all. A machine that is nowhere gives a warning.
         knowledge
             ``latest``: all that is known of each hour by now. ``as_of``: what could be known at that hour, from
-            partitions that had begun to arrive before it, as a scheduled run put it online. It is computed anew from
-            tiles, by the newest features.
+            partitions that had begun to arrive before it, as a scheduled run put it online. It is computed anew by the
+            newest features, from tiles, or from raw objects where tiles are missing, damaged or of other features.
+        missing
+            Of ``as_of``: partitions whose tiles and raw objects are gone are an ``error``, or leave ``null`` in the
+            columns that might have seen them.
 
         Returns
         -------
@@ -166,25 +180,77 @@ class FeatureStore:
         Raises
         ------
         LakeError
-            If the store does not answer, or a file's footer is damaged.
-        ValueError
+            If the store does not answer, or a file is damaged; some only when the rows are collected.
+        UnknownPastError
+            When the rows are collected: names the hours that cannot be computed any more, and why.
+        ArgumentError
             If an instant has no zone, or there is no such feature.
         """
         first, last = read_instant(start), read_instant(end)
+        chosen = None if machines is None else read_names(machines, "machines")
+        rows = self._scan_training(first, last, features, chosen, knowledge, missing)
+        self._warn_of_unknown(chosen or (), first, last)
+        return rows
+
+    def _scan_training(
+        self,
+        first: datetime,
+        last: datetime,
+        features: Names | None,
+        machines: Sequence[str] | None,
+        knowledge: Knowledge,
+        missing: Missing,
+    ) -> pl.LazyFrame:
+        if knowledge not in ("latest", "as_of"):
+            raise ArgumentError(f"knowledge is {knowledge!r}; it is 'latest' or 'as_of'")
+        if missing not in ("error", "null"):
+            raise ArgumentError(f"missing is {missing!r}; it is 'error' or 'null'")
         if knowledge == "as_of":
-            spec = self.spec
-            rows = PastRows(self.lake, spec, self.allowed_lateness).scan(first, last)
-            return select_rows(rows, list(feature_schema(spec)), features, machines)
-        if knowledge != "latest":
-            raise ValueError(f"knowledge is {knowledge!r}; it is 'latest' or 'as_of'")
-        if features is not None and set(features) <= set(feature_schema(self.spec)):  # older specs do not matter
-            hours = [hour for hour in self.hours() if first < hour <= last]
-            schema = feature_schema(self.spec)
+            rows = self._make_past(machines, missing=missing).scan(
+                lambda: self._list_past_hours(first, last), self._list_machines
+            )
+            return select_rows(rows, list(feature_schema(self.spec)), features, None)
+        newest = feature_schema(self.spec)
+        wanted = None if features is None else read_names(features, "features")
+        if wanted is not None and set(wanted) <= set(newest):  # older specs do not matter
+            hours, schema = [hour for hour in self.hours() if first < hour <= last], newest
         else:
             found = self._files.find(first, last)
             hours, schema = list(found), unite_schemas(list(found.values()) or [self.spec])
         rows = self.scanner.scan([training_key(hour) for hour in hours], {**KEYS, **schema})
-        return select_rows(rows, list(schema), features, machines)
+        return select_rows(rows, list(schema), wanted, machines)
+
+    def _make_past(
+        self, machines: Sequence[str] | None, *, missing: Missing = "error", is_latest: bool = False
+    ) -> PastRows:
+        return PastRows(self.lake, self.spec, self.allowed_lateness, machines, missing, is_latest)
+
+    def _list_past_hours(self, first: datetime, last: datetime) -> list[datetime]:
+        """List the whole hours in ``(first, last]`` between the first arrival and the end of the newest one."""
+        kinds = ("raw", "processed/tiles", "processed/failures")
+        begin = min(filter(None, (find_end(self.lake, kind, is_first=True) for kind in kinds)), default=None)
+        end = max(filter(None, (find_end(self.lake, kind) for kind in kinds)), default=None)
+        if begin is None or end is None:
+            return []
+        return list_whole_hours(max(first, begin), min(last, end + HOUR))
+
+    def _list_machines(self, hours: Sequence[datetime]) -> pl.DataFrame:
+        """List the machines of training files, those after the newest arrival included."""
+        stored = self.lake.look_up(map(training_key, hours))
+        rows = self.scanner.scan([key for key in map(training_key, hours) if key in stored], KEYS)
+        return rows.select("machine_id", "event_timestamp").collect()
+
+    def _warn_of_unknown(self, machines: Iterable[str], first: datetime, last: datetime) -> None:
+        """Warn of machines that no training file knows; those of the span are looked at first, the newest before."""
+        unknown = dict.fromkeys(machine for machine in machines if machine not in self._machines)
+        hours = self.hours() if unknown else []
+        inside = [hour for hour in hours if first < hour <= last]
+        for some in (inside[-1:], inside[:-1], [hour for hour in hours if not first < hour <= last]):
+            if some and unknown:
+                self._machines.update(self._list_machines(some).get_column("machine_id"))
+                unknown = {machine: None for machine in unknown if machine not in self._machines}
+        for machine in unknown if hours else ():
+            warnings.warn(describe_unknown("machine", machine, self._machines), UnknownMachineWarning, stacklevel=3)
 
     def failures(self, start: Instant, end: Instant) -> pl.DataFrame:
         """Read failure events with event times in ``[start, end)``, each once, however often it arrived.
@@ -220,32 +286,39 @@ class FeatureStore:
 
     def labels(
         self,
-        entities: pl.DataFrame | pl.LazyFrame,
+        entities: Entities,
         *,
-        horizon: Length,
+        horizon: Length | None = None,
         gap: Length = "0s",
-        codes: Iterable[str] | None = None,
+        codes: Names | None = None,
         merge_within: Length = "1h",
         observed_until: Instant | None = None,
+        kind: Kind = "fails_within",
+        timezone: str | None = None,
     ) -> pl.DataFrame:
         """Label rows: 1 where the machine fails in ``(event_timestamp + gap, event_timestamp + gap + horizon]``.
 
         Parameters
         ----------
         entities
-            ``machine_id`` and ``event_timestamp``, and any others, such as training rows.
+            ``machine_id`` and ``event_timestamp`` (times or texts), and any others, such as training rows. They are a
+            frame of Polars or pandas, columns by name, or a list of rows.
         horizon
-            How far a row looks ahead: a timedelta, or text such as ``"24h"``.
+            How far a row looks ahead: a timedelta, or text such as ``"24h"``. Only ``time_to_failure`` does without.
         gap
             From where on: failures sooner than this are left out.
         codes
-            The failure codes that count; None for all.
+            The failure codes that count; None for all. A row is after a failure whatever its code.
         merge_within
             Failures of a machine that follow each other so soon are one episode, which begins with the first. For so
             long after its last failure a row's status is ``after_failure``.
         observed_until
             Until when failures are known. By default, of each row, the end of the last failure partition before the
             first gap after it. The clock is never asked.
+        kind
+            ``fails_within`` for 1 and 0, ``time_to_failure`` for the hours to the next episode, null where censored.
+        timezone
+            The zone of times without one; None refuses them.
 
         Returns
         -------
@@ -254,48 +327,86 @@ class FeatureStore:
 
         Raises
         ------
-        ValueError
-            If a column is missing, an instant has no zone, or a length cannot be read.
+        ArgumentError
+            If a column is missing, an instant has no zone, a length cannot be read, or there is no such code.
         """
-        rows = read_entities(entities)
-        merge = read_length(merge_within)
+        if kind not in ("fails_within", "time_to_failure") or (kind == "fails_within" and horizon is None):
+            raise ArgumentError(f"kind {kind!r} must be 'fails_within', with a horizon, or 'time_to_failure'")
+        rows = read_entities(entities, timezone)
+        merge, ahead = read_length(merge_within), None if horizon is None else read_length(horizon)
+        length = read_length(gap)
         partitions = self._list_failure_partitions()
-        failures = self._read_failures(partitions, _BEGINNING, _END)
-        if codes is not None:
-            failures = failures.filter(pl.col("codigo_evento").is_in(list(codes)))
+        times = rows.get_column("event_timestamp")
         if observed_until is None:
-            until: pl.Series | datetime = find_observed_until(rows.get_column("event_timestamp"), partitions)
+            until: pl.Series | datetime = find_observed_until(times, partitions)
         else:
             until = read_instant(observed_until)
+        failures = self._read_near_failures(times, partitions, merge, None if ahead is None else length + ahead)
+        chosen = failures
+        if codes is not None:
+            wanted = read_names(codes, "codes")
+            self._require_codes(wanted, failures, partitions)
+            chosen = failures.filter(pl.col("codigo_evento").is_in(wanted))
         return label_entities(
             rows,
-            find_episodes(failures, merge),
-            horizon=read_length(horizon),
-            gap=read_length(gap),
+            find_episodes(chosen, merge),
+            horizon=ahead,
+            gap=length,
             merge_within=merge,
             observed_until=until,
+            all_episodes=find_episodes(failures, merge),
+            kind=kind,
         )
+
+    def _read_near_failures(
+        self, times: pl.Series, partitions: Sequence[datetime], before: timedelta, after: timedelta | None
+    ) -> pl.DataFrame:
+        """Read the failures that the labels of some instants depend on."""
+        first, last = times.min(), times.max()
+        if not (isinstance(first, datetime) and isinstance(last, datetime)):
+            first, partitions = _BEGINNING, []
+        end = _END
+        if after is not None and isinstance(last, datetime) and after < _END - last:
+            end = last + after + MICROSECOND
+        return self._read_failures(partitions, first - min(before, first - _BEGINNING), end)
+
+    def _require_codes(self, wanted: Sequence[str], near: pl.DataFrame, partitions: Sequence[datetime]) -> None:
+        """Refuse a failure code that is nowhere; all failures are read only where one is not near."""
+        codes = set(near.get_column("codigo_evento"))
+        if not codes.issuperset(wanted):
+            keys = [failures_key(each) for each in partitions]
+            rows = self.scanner.scan(keys, FAILURE_SCHEMA).select(pl.col("codigo_evento").unique()).collect()
+            codes.update(rows.to_series())
+        for code in wanted:
+            if code not in codes:
+                raise UnknownNameError("failure code", code, codes)
 
     def asof(
         self,
-        entities: pl.DataFrame | pl.LazyFrame,
+        entities: Entities,
         *,
-        features: Sequence[str] | None = None,
+        features: Names | None = None,
         max_age: Length,
         knowledge: Knowledge = "latest",
+        missing: Missing = "error",
+        timezone: str | None = None,
     ) -> pl.DataFrame:
         """Put beside each entity its machine's newest training row that is not later, and at most ``max_age`` old.
 
         Parameters
         ----------
         entities
-            ``machine_id`` and ``event_timestamp``, and any others.
+            As of :meth:`labels`.
         features
-            Those wanted; None for all.
+            Those wanted, by name or by glob; None for all.
         max_age
             A timedelta, or text such as ``"6h"``; this age is still taken.
         knowledge
             As of :meth:`training`.
+        missing
+            As of :meth:`training`.
+        timezone
+            As of :meth:`labels`.
 
         Returns
         -------
@@ -304,25 +415,25 @@ class FeatureStore:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             As of :meth:`labels`.
         """
-        rows = read_entities(entities)
+        rows = read_entities(entities, timezone)
         age = read_length(max_age)
         times = rows.get_column("event_timestamp")
         first, last = times.min(), times.max()
         if not (isinstance(first, datetime) and isinstance(last, datetime)):
             first = last = _BEGINNING
-        machines = rows.get_column("machine_id").unique().to_list()
-        training = self.training(first - age - MICROSECOND, last, features=features, knowledge=knowledge)
-        wanted = training.filter(pl.col("machine_id").is_in(machines)).drop("created_timestamp").collect()
-        return join_asof(rows, wanted, age)
+        machines = rows.get_column("machine_id").drop_nulls().unique().to_list()
+        start = first - min(age + MICROSECOND, first - _BEGINNING)
+        training = self._scan_training(start, last, features, machines, knowledge, missing)
+        return join_asof(rows, training.drop("created_timestamp").collect(), age)
 
     def online(
         self,
-        machine_ids: Iterable[str],
+        machine_ids: Names,
         *,
-        features: Sequence[str] | None = None,
+        features: Names | None = None,
         max_age: Length | None = None,
         now: datetime | None = None,
     ) -> pl.DataFrame:
@@ -331,9 +442,9 @@ class FeatureStore:
         Parameters
         ----------
         machine_ids
-            The ids; a row comes back for each, in this order.
+            One or more; a row comes back for each, in this order: of a machine without an item, too.
         features
-            Those wanted; None for all.
+            Those wanted, by name or by glob; None for all.
         max_age
             Beyond which an item is ``stale``; None for no bound.
         now
@@ -351,54 +462,71 @@ class FeatureStore:
         OnlineStoreError
             If the table does not answer.
         """
-        from machine_features.online import KEPT_ITEMS, lay_out, read_items, read_kept_items  # noqa: PLC0415 - with boto3
+        from machine_features.online import KEPT_ITEMS, lay_out, read_items, read_kept_items  # noqa: PLC0415 - with botocore
 
+        ids = read_names(machine_ids, "machine_ids")
         schema = feature_schema(self.spec)
         if features is not None:
-            require_features(features, list(schema))
-            schema = {name: schema[name] for name in features}
-        ids = list(machine_ids)
+            schema = {name: schema[name] for name in choose_features(features, list(schema))}
+        age = None if max_age is None else read_length(max_age)
+        instant = datetime.now(UTC) if now is None else read_instant(now)
         kept = Path(self.location) / KEPT_ITEMS
         if self.table is None and kept.is_file():
             items = read_kept_items(kept)
         else:
-            items = read_items(self._dynamodb, self._name_table(), dict.fromkeys(ids), features)
-        age = None if max_age is None else read_length(max_age)
-        return lay_out(ids, items, schema, age, now or datetime.now(UTC))
+            names = None if features is None else list(schema)
+            items = read_items(self._dynamodb, self._name_table(), dict.fromkeys(ids), names)
+        try:
+            return lay_out(ids, items, schema, age, instant)
+        except (KeyError, TypeError, ValueError) as error:
+            strange = f"an item is not as the function writes it: {error!r} is wrong or missing"
+            raise OnlineStoreError(self.table or str(kept), strange) from error
 
-    def parity(self, as_of: Instant, *, online: pl.DataFrame | None = None) -> Parity:
-        """Compare the online features of an hour with its training rows.
+    def parity(self, as_of: Instant, *, online: Entities | None = None) -> Parity:
+        """Compare the online features of an instant with its training rows.
 
         Parameters
         ----------
         as_of
-            A whole hour.
+            The instant that items carry. Off the hour, and where there is no training file, they are compared with rows
+            computed from all that is stored.
         online
-            The features that were online at that hour: ``machine_id`` and features. By default the items of the table
-            that speak of it now, of all machines that have a training row within a day of it.
+            The features that were online at that instant: ``machine_id``, features, and perhaps ``event_timestamp``. By
+            default the items of the table now, of all machines that have a row within a day of it.
 
         Returns
         -------
         Parity
-            The cells that differ, each with its cause.
+            The cells that differ, each with its cause, and the machines whose items have moved on.
 
         Raises
         ------
         ConfigurationError, OnlineStoreError
             As of :meth:`online`.
+        UnknownPastError
+            As of :meth:`training`, for what could be known.
         """
-        hour = read_instant(as_of)
-        training = self.training(hour - MICROSECOND, hour).drop("created_timestamp").collect()
-        known = self.training(hour - MICROSECOND, hour, knowledge="as_of").collect()
+        instant = _read_row_instant(as_of)
+        spec = self._files.find_at(instant)
+        if spec is None:
+            training = self._make_past(None, is_latest=True).scan(lambda: [instant], self._list_machines)
+        else:
+            training = self.scanner.scan([training_key(instant)], {**KEYS, **feature_schema(spec)})
+        rows = training.drop("created_timestamp").collect()
+        known = self._make_past(None, missing="null").scan(lambda: [instant], self._list_machines).collect()
         if online is None:
-            around = (
-                self.training(hour - PRESENCE, hour + PRESENCE, features=[]).select("machine_id").unique().collect()
+            around = self._list_machines(list_whole_hours(instant - PRESENCE, instant + PRESENCE))
+            machines = pl.concat(each.get_column("machine_id") for each in (around, rows, known)).unique().sort()
+            items = self.online(machines, now=instant).filter(pl.col("event_timestamp").is_not_null())
+        else:
+            given = read_frame(online)
+            items = (
+                read_entities(given)
+                if "event_timestamp" in given.columns
+                else given.with_columns(event_timestamp=pl.lit(instant, INSTANT))
             )
-            machines = pl.concat([around.to_series(), known.get_column("machine_id")]).unique()
-            found = self.online(machines, now=hour)
-            online = found.filter(pl.col("event_timestamp") == hour)
-        specs = list(self._files.find(hour - MICROSECOND, hour).values())
-        return compare(online, training, known, unite_schemas([*specs, self.spec]))
+        features = unite_schemas([self.spec] if spec is None else [spec, self.spec])
+        return compare(items, rows, known, features, instant)
 
     def trace(self, machine_id: str, as_of: Instant, feature: str) -> pl.DataFrame:
         """Find the raw lines that one value was computed from.
@@ -406,7 +534,7 @@ class FeatureStore:
         Parameters
         ----------
         machine_id
-            The machine.
+            The machine; one that is nowhere gives a warning.
         as_of
             The row's instant.
         feature
@@ -421,17 +549,24 @@ class FeatureStore:
         ------
         LakeError
             If the store does not answer, or raw objects are gone.
-        ValueError
+        UnknownNameError
             If there is no such feature.
         """
         from machine_features.trace import Tracer  # noqa: PLC0415 - only tracing reads raw lines
 
-        spec = self.spec
+        instant, spec = _read_row_instant(as_of), self.spec
+        machines = read_names(machine_id, "machine_id")
+        if len(machines) != 1:
+            raise ArgumentError(f"machine_id {machine_id!r} must be one machine")
         catalogue = {each.name: each for each in list_features(spec)}
-        require_features([feature], list(catalogue))
-        return Tracer(self.lake, spec, self.allowed_lateness).trace(machine_id, read_instant(as_of), catalogue[feature])
+        if feature not in catalogue:
+            raise UnknownNameError("feature", str(feature), catalogue)
+        found = Tracer(self.lake, spec, self.allowed_lateness).trace(machines[0], instant, catalogue[feature])
+        if found.is_empty():
+            self._warn_of_unknown(machines, instant - PRESENCE, instant)
+        return found
 
-    def export(self, start: Instant, end: Instant, to: str) -> pl.DataFrame:
+    def export(self, start: Instant, end: Instant, to: Location) -> pl.DataFrame:
         """Write the training rows of the hours in ``(start, end]`` as a file a day that is never changed.
 
         Parameters
@@ -441,7 +576,7 @@ class FeatureStore:
         end
             Likewise, and later.
         to
-            A folder, or ``s3://bucket/prefix``.
+            A folder, which is made, or ``s3://bucket/prefix``.
 
         Returns
         -------
@@ -457,6 +592,7 @@ class FeatureStore:
         from machine_features.export import export_days  # noqa: PLC0415 - few need it
 
         first, last = read_instant(start), read_instant(end)
+        place = Place.read(to)
         found = self._files.find(first, last)
         versions = self.lake.look_up(map(training_key, found))
         schema = {**KEYS, **unite_schemas(list(found.values()))}
@@ -464,22 +600,16 @@ class FeatureStore:
         def read(hours: Iterable[datetime]) -> pl.LazyFrame:
             return self.scanner.scan([training_key(hour) for hour in hours], schema)
 
-        place = urlsplit(to)
-        if place.scheme == "s3":
-            endpoint = os.environ.get("AWS_ENDPOINT_URL")
-            there = Lake.open(place.netloc, endpoint=endpoint, region=self.region)
-            prefix = f"{place.path.strip('/')}/".lstrip("/")
-        else:
-            folder = Path(unquote(place.path)).resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            there, prefix = Lake.open(folder.as_uri()), ""
+        if place.folder is not None:
+            place.folder.mkdir(parents=True, exist_ok=True)
+        there = Lake.open(place.name, endpoint=os.environ.get("AWS_ENDPOINT_URL"), region=self.region)
         hours = {hour: versions[training_key(hour)] for hour in found}
-        return export_days(there, prefix, hours, list(schema), read)
+        return export_days(there, place.prefix, hours, list(schema), read)
 
     @cached_property
     def scanner(self) -> FileScanner:
         """Of the lake's processed files."""
-        return FileScanner.open(self.location, self.region)
+        return FileScanner.open(self.lake, self.location, self.region)
 
     def _name_table(self) -> str:
         if self.table is None:
@@ -488,6 +618,14 @@ class FeatureStore:
 
     @cached_property
     def _dynamodb(self) -> Any:
-        from machine_features.online import make_client  # noqa: PLC0415 - it imports boto3
+        from machine_features.online import make_client  # noqa: PLC0415 - it imports botocore
 
         return make_client(os.environ.get("AWS_ENDPOINT_URL"), self.region)
+
+
+def _read_row_instant(as_of: Instant) -> datetime:
+    """Read the instant of a row: whole tiles, of years that windows can look back from."""
+    instant = read_instant(as_of)
+    if instant != floor_to(instant, TILE) or instant.year not in _YEARS:
+        raise ArgumentError(f"as_of {as_of} is no instant of a row: these are whole five minutes, such as 09:35:00")
+    return instant

@@ -14,8 +14,7 @@ from handler.definitions.schema import Schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, format_instant
 from handler.ingest.classes import classify_lines, split_line
-from handler.ingest.decoder import FallbackLine
-from handler.ingest.framing import cut_lines
+from handler.ingest.framing import FallbackLine, cut_lines
 from handler.ingest.json_lines import decode_lines
 from handler.lake.lake import Lake
 from handler.lake.listing import Listing

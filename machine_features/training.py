@@ -7,18 +7,22 @@ from typing import Final
 
 import polars as pl
 
-from handler.definitions.errors import LakeError
-from handler.definitions.layout import training_key
+from handler.definitions.layout import tiles_key, training_key
 from handler.definitions.schema import Schema, feature_schema
 from handler.definitions.spec import FeatureSpec
-from handler.definitions.timestamps import INSTANT
+from handler.definitions.timestamps import HOUR, INSTANT, floor_to
 from handler.lake.lake import Lake
 from handler.lake.parquet import Seal
 from handler.stores.training import Origin
-from machine_features.scan import list_hours
+from machine_features.errors import LakeError
+from machine_features.names import Names, choose_features, read_names
+from machine_features.scan import find_end, list_hours
 
 KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
 """The columns before the features."""
+
+_ARRIVALS: Final = ("tiles", "failures")
+"""Kinds of files by partition: tiles may have expired, failures mostly not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,52 @@ class TrainingFiles:
         newest = max(versions, default=None)
         return None if newest is None else self._read({newest: versions[newest]})[newest]
 
+    def find_at(self, instant: datetime) -> FeatureSpec | None:
+        """Find the features of the file of one instant, though nothing had arrived by then; None without a file."""
+        key = training_key(instant)
+        versions = self.lake.look_up([key]) if instant == floor_to(instant, HOUR) else {}
+        return self._read({instant: versions[key]})[instant] if versions else None
+
+    def find_since(self) -> dict[str, datetime]:
+        """Find the first hour of each feature that the newest file has, by halving: few footers are read.
+
+        Of a feature that came, went and came again, it is the first hour of one of these times.
+        """
+        versions = self._list()
+        hours = sorted(versions)
+        since: dict[str, datetime] = {}
+
+        def list_features(place: int) -> set[str]:
+            hour = hours[place]
+            return set(feature_schema(self._read({hour: versions[hour]})[hour]))
+
+        def halve(first: int, last: int, names: set[str]) -> None:
+            """Look for names that the last of these hours has."""
+            if first == last or not names:
+                since.update(dict.fromkeys(names, hours[first]))
+                return
+            middle = (first + last) // 2
+            there = names & list_features(middle)
+            halve(first, middle, there)
+            halve(middle + 1, last, names - there)
+
+        if hours:
+            halve(0, len(hours) - 1, list_features(-1))
+        return since
+
     def list_hours(self) -> list[datetime]:
-        """List the hours that have a file, ascending."""
+        """List the hours that have a file, ascending, up to the end of the newest arrival."""
         return sorted(self._list())
 
     def _list(self) -> dict[datetime, str]:
-        """List the version of each hour's file."""
+        """List the version of each hour's file; of an hour after the newest arrival nothing can be known."""
         versions = list_hours(self.lake, "processed/training", training_key)
+        if versions:
+            last = tiles_key(max(versions) - HOUR)
+            ends = () if self.lake.look_up([last]) else [find_end(self.lake, f"processed/{kind}") for kind in _ARRIVALS]
+            newest = max(filter(None, ends), default=None)
+            if newest is not None:
+                versions = {hour: version for hour, version in versions.items() if hour <= newest + HOUR}
         if not self._first_listed:
             self._first_listed.update(versions)
         return versions
@@ -110,7 +153,7 @@ def unite_schemas(specs: Sequence[FeatureSpec]) -> dict[str, pl.DataType]:
 
 
 def select_rows(
-    rows: pl.LazyFrame, names: Sequence[str], features: Sequence[str] | None, machines: Sequence[str] | None
+    rows: pl.LazyFrame, names: Sequence[str], features: Names | None, machines: Names | None
 ) -> pl.LazyFrame:
     """Select some features and machines.
 
@@ -121,7 +164,7 @@ def select_rows(
     names
         All features that there are.
     features
-        Those wanted; None for all.
+        Those wanted, by name or by glob; None for all.
     machines
         Those wanted; None for all.
 
@@ -132,35 +175,9 @@ def select_rows(
 
     Raises
     ------
-    ValueError
+    UnknownNameError
         If there is no such feature.
     """
     if machines is not None:
-        rows = rows.filter(pl.col("machine_id").is_in(list(machines)))
-    if features is None:
-        return rows
-    require_features(features, names)
-    return rows.select(*KEYS, *features)
-
-
-def require_features(wanted: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse names of no feature.
-
-    Parameters
-    ----------
-    wanted
-        The names asked for.
-    names
-        Those that there are.
-
-    Raises
-    ------
-    ValueError
-        If one is not there; names the nearest.
-    """
-    for name in wanted:
-        if name not in names:
-            import difflib  # noqa: PLC0415 - only for whoever mistypes
-
-            near = difflib.get_close_matches(name, names, 3)
-            raise ValueError(f"there is no feature {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        rows = rows.filter(pl.col("machine_id").is_in(read_names(machines, "machines")))
+    return rows if features is None else rows.select(*KEYS, *choose_features(features, names))

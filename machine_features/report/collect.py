@@ -13,6 +13,7 @@ from handler.definitions.layout import quarantine_key, tiles_key
 from handler.definitions.schema import REJECTED_SCHEMA, TILE_SCHEMA, feature_schema
 from handler.definitions.spec import ZONES, FeatureSpec, Reading
 from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND
+from handler.ingest.classes import UNREADABLE
 from machine_features.scan import list_hours
 from machine_features.store import FeatureStore
 
@@ -63,6 +64,8 @@ class Findings:
         As :meth:`~machine_features.store.FeatureStore.failures`.
     rejected
         ``reason``, ``hour`` (of arrival) and ``lines``.
+    unreadable
+        How many objects could not be read: these are no lines.
     clocks
         Up to ten machines: ``machine_id``, ``too_late`` and ``from_the_future``, in lines.
     """
@@ -79,6 +82,7 @@ class Findings:
     blocks: pl.DataFrame
     failures: pl.DataFrame
     rejected: pl.DataFrame
+    unreadable: int
     clocks: pl.DataFrame
 
     @property
@@ -149,6 +153,7 @@ def collect(store: FeatureStore, start: datetime, end: datetime) -> Findings:
     shown = pl.col("machine_id").is_in(ids.implode())
     tiles = store.scanner.scan([tiles_key(each) for each in partitions], TILE_SCHEMA, paths="path")
     in_span = pl.col("tile_start").is_between(start, end, closed="left")
+    is_object = pl.col("reason") == UNREADABLE
     rejected = store.scanner.scan([quarantine_key(each) for each in partitions], REJECTED_SCHEMA, paths="path")
     return Findings(
         start=start,
@@ -162,7 +167,8 @@ def collect(store: FeatureStore, start: datetime, end: datetime) -> Findings:
         quantiles=_summarize_fleet(hours, spec),
         blocks=_cut_blocks(tiles.filter(in_span, shown), start, block, store.allowed_lateness),
         failures=failures,
-        rejected=_count_rejected(rejected),
+        rejected=_count_rejected(rejected.filter(~is_object)),
+        unreadable=rejected.filter(is_object).select(pl.len()).collect().item(),
         clocks=_find_clocks(tiles, rejected, store),
     )
 

@@ -15,6 +15,7 @@ import vl_convert
 
 from handler.definitions.spec import Reading
 from handler.definitions.timestamps import HOUR, MICROSECOND, floor_to, format_instant
+from machine_features.errors import ArgumentError
 from machine_features.report.charts import draw_charts
 from machine_features.report.collect import Findings, Windows, collect, is_ratio
 from machine_features.store import FeatureStore
@@ -57,17 +58,17 @@ def write_report(store: FeatureStore, to: Path, start: Instant | None = None, en
     ------
     LakeError
         If the store does not answer.
-    ValueError
+    ArgumentError
         If there are no training rows in the span.
     """
     hours = store.hours()
     if not hours:
-        raise ValueError(f"{store.location} holds no training rows; run the function first")
+        raise ArgumentError(f"{store.location} holds no training rows; run the function first")
     last = hours[-1] if end is None else read_instant(end)
     first = max(hours[0] - HOUR, last - _SHOWN_DAYS) if start is None else read_instant(start)
     if not any(first < hour <= last for hour in hours):
         there = f"they are from {format_instant(hours[0])} to {format_instant(hours[-1])}"
-        raise ValueError(f"there are no training rows in ({format_instant(first)}, {format_instant(last)}]; {there}")
+        raise ArgumentError(f"there are no training rows in ({format_instant(first)}, {format_instant(last)}]; {there}")
     findings = collect(store, floor_to(first, HOUR), last)
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(render(findings), encoding="utf-8")
@@ -118,6 +119,8 @@ def _list_counts(findings: Findings) -> Iterator[str]:
     yield _write_count(f"{failures:,}", "failure in view" if failures == 1 else "failures in view", is_bad=failures > 0)
     yield _write_count(f"{silent:,}", f"silent over {_write_length(findings.silent_after)}", is_bad=silent > 0)
     yield _write_count(f"{findings.rejected.get_column('lines').sum():,}", "lines rejected", is_bad=False)
+    if findings.unreadable:
+        yield _write_count(f"{findings.unreadable:,}", "objects unreadable", is_bad=True)
     yield _write_count(f"{late_blocks:,}", f"blocks of {_write_length(findings.block)} came late", is_bad=False)
 
 

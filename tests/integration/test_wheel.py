@@ -26,9 +26,12 @@ def test_wheel_reads_a_lake_in_an_empty_environment(tmp_path: Path) -> None:
     venv.create(tmp_path / "empty", with_pip=True)
     python = str(tmp_path / "empty" / "bin" / "python")
     wheel = build_wheel(tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", str(wheel), folder=tmp_path)
+    command = str(tmp_path / "empty" / "bin" / "machine-features")
+    trace = ("trace", "M1", "2025-10-15T01:00:00Z", "vibration_rms_mean_1h", "--lake", str(tmp_path / "lake"), "--json")
+    assert '"status": "used"' in run(command, *trace, folder=tmp_path)
     run(python, "-m", "pip", "install", "--quiet", f"{wheel}[pandas,report]", folder=tmp_path)
     printed = run(python, "-c", READ, (tmp_path / "lake").as_uri(), folder=tmp_path).splitlines()
-    assert printed == ["[3.0, 5.0, nan, nan] 4 1 90", "[]"]
-    command = str(tmp_path / "empty" / "bin" / "machine-features")
+    assert printed == ["[3.0, 5.0] 2 1 90", "[]"]
     assert run(command, "report", "--lake", (tmp_path / "lake").as_uri(), folder=tmp_path) == "report.html\n"
     assert "M2" in (tmp_path / "report.html").read_text()

@@ -1,6 +1,8 @@
 """The command line: rows as a table, as JSON lines or as a file; wrong input is one line and status 2."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from machine_features import __main__ as command_line
 from machine_features.__main__ import main
 from tests.harness import Aws
+from tests.measured import ROOT
 from tests.unit.machine_features.conftest import Plant
 
 SPAN = ["2025-10-15T02:00:00Z", "2025-10-15T04:00:00Z"]
@@ -45,6 +48,30 @@ def test_items_and_parity(lake: list[str], plant: Plant, aws: Aws, capsys: pytes
     assert [row["status"] for row in read_lines(capsys)][1] == "missing"
     assert main(["parity", "2025-10-15T12:00:00Z", *lake, "--table", "features", "--json"]) == 0
     assert read_lines(capsys) == []
+
+
+def test_labels_by_time_to_failure_need_no_horizon(lake: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["labels", *SPAN, *lake, "--kind", "time_to_failure", "--features", "*_mean_1h", "--json"]) == 0
+    rows = read_lines(capsys)
+    assert [row["label"] for row in rows if row["machine_id"] == "M1"] == [0.5, None]
+    assert MEAN in rows[0]
+    assert main(["labels", *SPAN, *lake]) == 2
+    assert "with a horizon" in capsys.readouterr().err
+
+
+def test_machine_that_is_nowhere_is_a_line_on_stderr(lake: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["training", *SPAN, *lake, "--features", MEAN, "--machines", "M1,M77", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert printed.err == "machine-features: there is no machine M77\n"
+
+
+def test_trace_needs_no_numpy(lake: list[str]) -> None:
+    code = "import sys; sys.modules['numpy'] = None; from machine_features.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "trace", "M1", SPAN[1], MEAN, *lake, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"status": "used"' in done.stdout
 
 
 def test_table_and_file(lake: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from machine_features import FeatureStore
 from machine_features.report.collect import Findings, collect
+from machine_features.report.page import write_report
 from tests.harness import Pipeline, at, line, write_raw
 
 HOURS = 12
@@ -70,6 +71,30 @@ def test_blocks_tell_what_came_late(findings: Findings) -> None:
 def test_rejected_lines_and_clocks(findings: Findings) -> None:
     assert findings.rejected.rows() == [("from_the_future", at(5), 1), ("not_json", at(5), 1)]
     assert findings.clocks.rows() == [("M2", 1, 0), ("M3", 0, 1)]
+
+
+def test_unreadable_object_is_no_line(tmp_path: Path) -> None:
+    for hour in range(6):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + 0.5), vibration=1.0), b"oops"])
+    write_raw(tmp_path, at(3), "b.jsonl.gz", b"no gzip")
+    pipeline = Pipeline(tmp_path)
+    answer = pipeline.backfill(at(0), at(6))
+    found = collect(FeatureStore.open(tmp_path), at(0), at(6))
+    assert found.rejected.get_column("lines").sum() == sum(answer["lines"]["rejected"].values()) == 6
+    assert found.unreadable == answer["objects"]["unreadable"] == 1
+    write_report(FeatureStore.open(tmp_path), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>6</b> <span>lines rejected</span>" in page
+    assert "<b>1</b> <span>objects unreadable</span>" in page
+
+
+def test_report_ends_with_the_newest_arrival(tmp_path: Path) -> None:
+    for hour in range(6):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + 0.5), vibration=1.0)])
+    Pipeline(tmp_path).run(at(26))
+    found = write_report(FeatureStore.open(tmp_path), tmp_path / "report.html")
+    assert found.end == at(6)
+    assert found.hours.get_column("event_timestamp").max() == at(6)
 
 
 def test_readings_that_never_came_do_not_count(findings: Findings) -> None:

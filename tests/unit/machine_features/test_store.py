@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from handler.definitions.errors import LakeError
-from handler.definitions.layout import partition_path, training_key
+from handler.definitions.layout import failures_key, partition_path, training_key
 from handler.definitions.schema import feature_schema
 from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake
 from machine_features import FeatureStore
+from machine_features.errors import UnknownMachineWarning
 from machine_features.online import KEPT_ITEMS
+from machine_features.scan import FileScanner
 from tests.frames import assert_close
 from tests.harness import HOUR, T0, Aws, Pipeline, at, line, write_raw
 from tests.unit.machine_features.conftest import HOURS, MACHINES, Plant
@@ -109,6 +113,73 @@ def test_labels_of_training_rows(plant: Plant) -> None:
     ]  # fmt: skip
     assert found.get_column("time_to_failure").to_list()[0] == timedelta(minutes=30)
     assert plant.store.labels(entities, horizon="2h", codes=["FALHA_B"]).get_column("label").to_list()[:3] == [0, 0, 0]
+
+
+def test_labels_by_time_to_failure(plant: Plant) -> None:
+    entities = pl.DataFrame({"machine_id": ["M1", "M2", "M1"], "event_timestamp": [at(3), at(1), at(11)]})
+    found = plant.store.labels(entities, kind="time_to_failure")
+    assert found.select("label", "failure_code", "status").rows() == [
+        (0.5, "FALHA_A", "observed"), (4.25, "FALHA_B", "observed"), (None, None, "censored"),
+    ]  # fmt: skip
+
+
+def test_labels_read_the_failure_files_that_matter(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = FileScanner.scan
+
+    def note(scanner: FileScanner, keys: Sequence[str], *args: Any, **more: Any) -> pl.LazyFrame:
+        read.extend(keys)
+        return real(scanner, keys, *args, **more)
+
+    monkeypatch.setattr(FileScanner, "scan", note)
+    entities = pl.DataFrame({"machine_id": ["M1"], "event_timestamp": [at(10)]})
+    plant.store.labels(entities, horizon="1h")
+    assert read == [failures_key(at(hour)) for hour in range(8, HOURS)]
+
+
+@pytest.mark.parametrize("left", ["tiles", "failures", "no arrivals"])
+def test_hours_after_the_newest_arrival_are_ignored(left: str, tmp_path: Path) -> None:
+    for hour in range(4):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + 0.5), vibration=hour)])
+    newer = FeatureSpec.parse('windows = ["2h"]\n[[readings]]\nname = "vibration_rms"\nplausible = [0, 200]')
+    Pipeline(tmp_path).backfill(at(0), at(4))
+    Pipeline(tmp_path, spec=newer).run(at(24))
+    if left != "tiles":
+        shutil.rmtree(tmp_path / "processed" / "tiles")
+    if left == "no arrivals":
+        shutil.rmtree(tmp_path / "processed" / "failures")
+    store = FeatureStore.open(tmp_path)
+    last = at(24) if left == "no arrivals" else at(4)  # nothing tells then
+    assert store.hours()[-1] == last
+    rows = store.training(T0, at(48)).collect()
+    assert rows.get_column("event_timestamp").max() == last
+    entities = pl.DataFrame({"machine_id": ["M1"], "event_timestamp": [at(20)]})
+    assert store.asof(entities, max_age="1d").get_column("feature_timestamp").item() == min(last, at(20))
+    assert store.export(T0, at(48), tmp_path / "export").get_column("rows").sum() == rows.height
+    if left == "tiles":
+        store = FeatureStore.open(tmp_path)
+        known = store.training(T0, at(48), knowledge="as_of").collect()
+        assert known.get_column("event_timestamp").max() == last
+
+
+def test_catalogue_reads_few_footers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hour in range(40):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + 0.5), vibration=1)])
+    Pipeline(tmp_path).backfill(at(0), at(23))
+    newer = FeatureSpec.parse('windows = ["1h", "3h"]\n[[readings]]\nname = "vibration_rms"\nplausible = [0, 200]')
+    Pipeline(tmp_path, spec=newer, allowed_lateness=0 * HOUR).backfill(at(23), at(40))
+    read: list[str] = []
+    real = Lake.read_tails
+
+    def note(lake: Lake, keys: Iterable[str]) -> Iterable[bytes]:
+        noted = list(keys)
+        read.extend(noted)
+        return real(lake, noted)
+
+    monkeypatch.setattr(Lake, "read_tails", note)
+    since = dict(FeatureStore.open(tmp_path).features().select("name", "since").rows())
+    assert (since["vibration_rms_mean_1h"], since["vibration_rms_mean_3h"]) == (at(1), at(24))
+    assert len(read) < 12
 
 
 def test_features_as_of_instants(plant: Plant) -> None:
@@ -222,7 +293,8 @@ def test_value_is_traced_to_its_lines(tmp_path: Path) -> None:
     assert found.get_column("source_key").unique(maintain_order=True).to_list() == [
         key.format(20, "b"), key.format(22, "c"),
     ]  # fmt: skip
-    assert store.trace("M8", at(21), "vibration_rms_mean_1h").is_empty()
+    with pytest.warns(UnknownMachineWarning, match="there is no machine M8"):
+        assert store.trace("M8", at(21), "vibration_rms_mean_1h").is_empty()
     late = store.trace("M7", at(-2), "vibration_rms_mean_24h")
     assert late.select("line_number", "status").rows() == [(6, "bad_timestamp"), (9, "too_late")]
 
