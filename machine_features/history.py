@@ -8,7 +8,7 @@ from typing import Final, Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from handler.definitions.layout import hours_key, tiles_key, training_key
+from handler.definitions.layout import failures_key, hours_key, tiles_key, training_key
 from handler.definitions.schema import HOUR_FILE_SCHEMA, TILE_SCHEMA, empty_frame, row_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, floor_to
@@ -205,17 +205,32 @@ class _Reading:
         self.raw = {partition: listing for partition, listing in listings.items() if listing.objects}
         absent -= self.raw.keys()
         self.gone = {partition: cause for partition, cause in bad.items() if partition not in self.raw}
-        self.gone |= dict.fromkeys((each for each in absent if hours_key(each) in versions), _EXPIRED)
-        self.gone |= dict.fromkeys(self._find_expired(seen, absent - self.gone.keys()), _EXPIRED)
+        self.gone |= dict.fromkeys(self._find_expired(seen, absent), _EXPIRED)
         self._refuse_gone(seen)
 
     def _find_expired(self, seen: Mapping[datetime, Collection[datetime]], absent: set[datetime]) -> set[datetime]:
-        """Find the absent partitions that training rows were made of; no other held anything that the rows see."""
-        hours = sorted({floor_to(each, HOUR) for each, some in seen.items() if not absent.isdisjoint(some)})
-        stored = self.source.lake.look_up(map(training_key, hours))
-        keys = [key for key in map(training_key, hours) if key in stored]
-        origins = (Origin.from_seal(Seal.read(tail)) for tail in self.source.lake.read_tails(keys))
-        return {each for origin in origins if origin for each in origin.list_partitions() or () if each in absent}
+        """Find the absent partitions that held something which the rows see, as the training files of the hours say.
+
+        Where there is no such file, or one of an earlier release, the partition's failure file says that it was there.
+        """
+        lake, by_hour = (
+            self.source.lake,
+            {floor_to(each, HOUR): absent.intersection(some) for each, some in seen.items()},
+        )
+        keys = {hour: training_key(hour) for hour, some in by_hour.items() if some}
+        stored = lake.look_up([*keys.values(), *map(failures_key, absent)])
+        there = [hour for hour, key in keys.items() if key in stored]
+        origins = zip(there, lake.read_tails(keys[hour] for hour in there), strict=True)
+        made_of = {
+            hour: origin.list_partitions() for hour, tail in origins if (origin := Origin.from_seal(Seal.read(tail)))
+        }
+        found = set()
+        for hour in keys:
+            listed = made_of.get(hour)
+            found |= {
+                each for each in by_hour[hour] if (failures_key(each) in stored if listed is None else each in listed)
+            }
+        return found
 
     def _refuse_gone(self, seen: Mapping[datetime, Collection[datetime]]) -> None:
         if self.source.missing == "error":

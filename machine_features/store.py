@@ -232,7 +232,7 @@ class FeatureStore:
         end = max(filter(None, (find_end(self.lake, kind) for kind in kinds)), default=None)
         if begin is None or end is None:
             return []
-        return list_whole_hours(max(first, begin), min(last, end + HOUR))
+        return list_whole_hours(max(first, begin), min(last, end + HOUR, datetime.now(UTC)))
 
     def _list_machines(self, hours: Sequence[datetime]) -> pl.DataFrame:
         """List the machines of training files, those after the newest arrival included."""
@@ -245,7 +245,7 @@ class FeatureStore:
         unknown = dict.fromkeys(machine for machine in machines if machine not in self._machines)
         hours = self.hours() if unknown else []
         inside = [hour for hour in hours if first < hour <= last]
-        for some in (inside[-1:], inside[:-1], [hour for hour in hours if not first < hour <= last]):
+        for some in (inside[-1:], inside[:-1], hours[-1:], hours[:-1]):
             if some and unknown:
                 self._machines.update(self._list_machines(some).get_column("machine_id"))
                 unknown = {machine: None for machine in unknown if machine not in self._machines}
@@ -302,7 +302,7 @@ class FeatureStore:
         ----------
         entities
             ``machine_id`` and ``event_timestamp`` (times or texts), and any others, such as training rows. They are a
-            frame of Polars or pandas, columns by name, or a list of rows.
+            frame of Polars or pandas, columns by name, or a list of rows. A machine that is nowhere gives a warning.
         horizon
             How far a row looks ahead: a timedelta, or text such as ``"24h"``. Only ``time_to_failure`` does without.
         gap
@@ -336,7 +336,7 @@ class FeatureStore:
         merge, ahead = read_length(merge_within), None if horizon is None else read_length(horizon)
         length = read_length(gap)
         partitions = self._list_failure_partitions()
-        times = rows.get_column("event_timestamp")
+        times, machines = rows.get_column("event_timestamp"), rows.get_column("machine_id")
         if observed_until is None:
             until: pl.Series | datetime = find_observed_until(times, partitions)
         else:
@@ -347,6 +347,8 @@ class FeatureStore:
             wanted = read_names(codes, "codes")
             self._require_codes(wanted, failures, partitions)
             chosen = failures.filter(pl.col("codigo_evento").is_in(wanted))
+        first, last = _find_span(times)
+        self._warn_of_unknown(machines.drop_nulls().unique().sort(), first - PRESENCE, last)
         return label_entities(
             rows,
             find_episodes(chosen, merge),
@@ -362,12 +364,8 @@ class FeatureStore:
         self, times: pl.Series, partitions: Sequence[datetime], before: timedelta, after: timedelta | None
     ) -> pl.DataFrame:
         """Read the failures that the labels of some instants depend on."""
-        first, last = times.min(), times.max()
-        if not (isinstance(first, datetime) and isinstance(last, datetime)):
-            first, partitions = _BEGINNING, []
-        end = _END
-        if after is not None and isinstance(last, datetime) and after < _END - last:
-            end = last + after + MICROSECOND
+        first, last = _find_span(times)
+        end = _END if after is None or after >= _END - last else last + after + MICROSECOND
         return self._read_failures(partitions, first - min(before, first - _BEGINNING), end)
 
     def _require_codes(self, wanted: Sequence[str], near: pl.DataFrame, partitions: Sequence[datetime]) -> None:
@@ -421,9 +419,7 @@ class FeatureStore:
         rows = read_entities(entities, timezone)
         age = read_length(max_age)
         times = rows.get_column("event_timestamp")
-        first, last = times.min(), times.max()
-        if not (isinstance(first, datetime) and isinstance(last, datetime)):
-            first = last = _BEGINNING
+        first, last = _find_span(times)
         machines = rows.get_column("machine_id").drop_nulls().unique().to_list()
         start = first - min(age + MICROSECOND, first - _BEGINNING)
         training = self._scan_training(start, last, features, machines, knowledge, missing)
@@ -621,6 +617,12 @@ class FeatureStore:
         from machine_features.online import make_client  # noqa: PLC0415 - it imports botocore
 
         return make_client(os.environ.get("AWS_ENDPOINT_URL"), self.region)
+
+
+def _find_span(times: pl.Series) -> tuple[datetime, datetime]:
+    """Find the first and the last of some times; without any there is nothing to read."""
+    first, last = times.min(), times.max()
+    return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else (_END, _END)
 
 
 def _read_row_instant(as_of: Instant) -> datetime:

@@ -79,6 +79,12 @@ def test_name_that_is_nowhere_is_an_error_with_the_nearest(plant: Plant) -> None
         plant.store.trace("M1", at(3), "vibration")
 
 
+def test_machine_that_is_nowhere_has_labels_and_a_warning(plant: Plant) -> None:
+    entities = [("M1", at(3)), ("M77", at(3)), (None, at(3))]
+    with pytest.warns(errors.UnknownMachineWarning, match="there is no machine M77"):
+        assert plant.store.labels(entities, horizon="2h").get_column("label").to_list() == [1, 0, None]
+
+
 def test_machine_that_is_nowhere_is_a_warning_with_the_nearest(tmp_path: Path) -> None:
     write_raw(tmp_path, at(0), "a.jsonl", [line("PUMP-A01", at(0.5), vibration=1)])
     write_raw(tmp_path, at(40), "a.jsonl", [line("PUMP-A02", at(40.5), vibration=1)])

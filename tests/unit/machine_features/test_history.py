@@ -136,6 +136,21 @@ def test_machine_that_only_a_gone_partition_knew_keeps_its_row_where_nulls_are_a
     assert found.rows() == [("M1", at(4), 1, None, None), ("M2", at(4), 0, None, None)]
 
 
+@pytest.mark.parametrize("is_training_there", [True, False])
+def test_earlier_release_and_hours_without_training_tell_by_other_files(is_training_there: bool, root: Path) -> None:
+    remove_tiles(root, at(4))
+    remove_raw(root, at(4))
+    if is_training_there:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("handler.stores.training.Origin.list_partitions", lambda self: None)
+            with pytest.raises(UnknownPastError, match="of the hours 2025-10-15T04:00:00Z neither"):
+                read_past(root)
+    else:
+        shutil.rmtree(root / "processed" / "training" / partition_path(at(9)))
+        with pytest.raises(UnknownPastError, match="rows of 2025-10-15T09:00:00Z: of the hours 2025-10-15T04:00:00Z"):
+            read_past(root, 8, 9)
+
+
 def test_hours_without_arrivals_are_no_fault(tmp_path: Path) -> None:
     for hour in (0, 1, 5, 6):
         write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + 0.5), vibration=hour)])
