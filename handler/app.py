@@ -1,6 +1,10 @@
 """The function's entry point: event in, answer out; the only reader of the environment and the clock."""
 
 import os
+
+if "JEMALLOC_CONF" in os.environ:
+    os.environ.setdefault("_RJEM_MALLOC_CONF", os.environ["JEMALLOC_CONF"])
+
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -12,7 +12,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import zoneinfo
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ MODULE = Path("modules/processing/main.tf.json")
 MODULE_README = Path("modules/processing/README.md")
 PICTURE = Path("docs/architecture.md")
 COLUMNS = Path("constructs/processing/feature_columns.json")
+TIME_ZONES = Path("constructs/processing/time_zones.json")
 _PICTURE_BEGIN = "<!-- drawn by make synth -->\n"
 _PICTURE_END = "<!-- end of what make synth drew -->\n"
 
@@ -105,6 +109,18 @@ def write_columns() -> str:
     return json.dumps(list((keys | features).items()), indent=0) + "\n"
 
 
+def write_time_zones() -> str:
+    """Write the names of the tz database: zones that keep to one offset from UTC, and those that change it."""
+    zoneinfo.reset_tzpath(())  # the locked package's, whatever the machine has
+    months = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=15 * n) for n in range(48)]
+    zones: dict[str, list[str]] = {"fixed": [], "changing": []}
+    for name in sorted((resources.files("tzdata") / "zones").read_text(encoding="utf-8").split()):
+        zone = zoneinfo.ZoneInfo(name)
+        offsets = {zone.utcoffset(month.astimezone(zone)) for month in months}
+        zones["fixed" if len(offsets) == 1 else "changing"].append(name)
+    return json.dumps({kind: " ".join(names) for kind, names in zones.items()}, indent=1) + "\n"
+
+
 def make_files() -> dict[Path, str]:
     """Make every file, by its path below the project."""
     from processing.picture import draw_picture  # noqa: PLC0415
@@ -115,6 +131,7 @@ def make_files() -> dict[Path, str]:
     picture = f"```mermaid\n{draw_picture(module)}```\n"
     return {
         COLUMNS: write_columns(),
+        TIME_ZONES: write_time_zones(),
         STACK: json.dumps(stack, indent=2, sort_keys=True) + "\n",
         MODULE: json.dumps(module, indent=2, sort_keys=True) + "\n",
         MODULE_README: describe_module(module),
@@ -138,6 +155,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.check:  # the constructs read it
         (ROOT / COLUMNS).write_text(write_columns())
+        (ROOT / TIME_ZONES).write_text(write_time_zones())
     files = make_files()
     if arguments.check:
         differences = list(find_differences(files))

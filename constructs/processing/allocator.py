@@ -1,6 +1,8 @@
-"""The function's memory allocators, set by its environment: both read it once, when the process starts.
+"""The function's memory allocators, set by its environment.
 
-``python -m processing.allocator`` prints the variables, for processes that are to run as the function does.
+glibc reads it when the process starts. Polars' jemalloc reads it when Polars is loaded, by a name that Lambda refuses:
+``handler.app`` hands it on. ``python -m processing.allocator`` prints the variables, by the allocators' own names, for
+processes that are to run as the function does.
 """
 
 import sys
@@ -11,7 +13,7 @@ ALLOCATOR: Final[Mapping[str, str]] = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "_RJEM_MALLOC_CONF": "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:2",
+    "JEMALLOC_CONF": "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:2",
 }
 """glibc, which Python and numpy use, keeps one arena and returns memory only when 64 MiB at its end are free.
 
@@ -21,4 +23,5 @@ docs/adr/0020.
 """
 
 if __name__ == "__main__":
-    sys.stdout.write(" ".join(f"{name}={value}" for name, value in ALLOCATOR.items()))
+    own_names = {"JEMALLOC_CONF": "_RJEM_MALLOC_CONF"}
+    sys.stdout.write(" ".join(f"{own_names.get(name, name)}={value}" for name, value in ALLOCATOR.items()))

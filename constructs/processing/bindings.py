@@ -31,12 +31,14 @@ from cdktf import (
     App,
     Fn,
     LocalBackend,
+    Postcondition,
     Precondition,
     S3Backend,
     TerraformElement,
     TerraformHclModule,
     TerraformLocal,
     TerraformOutput,
+    TerraformResource,
     TerraformResourceLifecycle,
     TerraformStack,
     TerraformVariable,
@@ -60,6 +62,7 @@ from cdktf_cdktf_provider_aws.data_aws_iam_policy_document import (
 from cdktf_cdktf_provider_aws.data_aws_partition import DataAwsPartition
 from cdktf_cdktf_provider_aws.data_aws_region import DataAwsRegion
 from cdktf_cdktf_provider_aws.data_aws_s3_bucket import DataAwsS3Bucket
+from cdktf_cdktf_provider_aws.data_aws_s3_objects import DataAwsS3Objects
 from cdktf_cdktf_provider_aws.dynamodb_table import (
     DynamodbTable,
     DynamodbTableAttribute,
@@ -128,6 +131,7 @@ __all__ = [
     "DataAwsPartition",
     "DataAwsRegion",
     "DataAwsS3Bucket",
+    "DataAwsS3Objects",
     "DynamodbTable",
     "DynamodbTableAttribute",
     "DynamodbTablePointInTimeRecovery",
@@ -153,6 +157,7 @@ __all__ = [
     "LambdaLayerVersion",
     "LocalBackend",
     "Node",
+    "Postcondition",
     "Precondition",
     "S3Backend",
     "S3Object",
@@ -171,6 +176,7 @@ __all__ = [
     "TerraformHclModule",
     "TerraformLocal",
     "TerraformOutput",
+    "TerraformResource",
     "TerraformResourceLifecycle",
     "TerraformStack",
     "TerraformVariable",

@@ -1,6 +1,6 @@
 """The function, with its log group, its role, and the queue of what it failed at."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from processing.allocator import ALLOCATOR
@@ -31,6 +31,8 @@ from processing.variables import Variables, or_null, when
 
 _RETRIES: Final = 2
 _LONGEST_WAIT_SECONDS: Final = 6 * 3600
+_ENVIRONMENT_BYTES: Final = 4096
+"""Lambda's limit of a function's environment: the developer guide, "Lambda quotas"."""
 
 
 class ProcessingFunction(Construct):
@@ -67,6 +69,8 @@ class ProcessingFunction(Construct):
         The ``aws_sqs_queue`` of events it failed at.
     logs
         Its ``aws_cloudwatch_log_group``.
+    arn
+        Its ARN.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class ProcessingFunction(Construct):
     ) -> None:
         super().__init__(scope, "function")
         name = f"{variables.project_name}-processing-lambda"
+        self.arn = place.arn("lambda", f"function:{name}")
         logs = CloudwatchLogGroup(
             self,
             "processing_logs",
@@ -94,13 +99,17 @@ class ProcessingFunction(Construct):
         uploaded = self._upload_features(variables, features)
         lake = DataAwsS3Bucket(self, "lake", bucket=variables.s3_bucket_name)
         lake_is_here = Precondition(
-            condition=f"${{{lake.fqn}.region == {place.region_name}}}",
+            # Not by its region: under provider 6 that is the region in which the data source was read.
+            condition=f'${{strcontains({lake.fqn}.bucket_regional_domain_name, join("", [".s3.", {place.region_name}, '
+            '"."]))}',
             error_message="s3_bucket_name: the bucket ${var.s3_bucket_name} lies in another region than the function. "
             "Deploy to the bucket's region, or name a bucket of this one.",
         )
-        self.failures = DeadLetterQueue(self, "failed_events", "processing-failed-events", variables).queue
+        failures = DeadLetterQueue(self, "failed_events", "processing-failed-events", variables, place)
+        self.failures = failures.queue
+        log_group_arn = place.arn("logs", f"log-group:/aws/lambda/{name}")
         role = ProcessingRole(
-            self, variables, place, table_arn=table_arn, log_group_arn=logs.arn, failures_arn=self.failures.arn
+            self, variables, place, table_arn=table_arn, log_group_arn=log_group_arn, failures_arn=failures.arn
         )
         self.role = role.role
         self.function = LambdaFunction(
@@ -132,6 +141,7 @@ class ProcessingFunction(Construct):
                     artifact.exists,
                     artifact.is_whole,
                     lake_is_here,
+                    *_list_limits(place),
                     Precondition(
                         condition="${(length(var.subnet_ids) == 0) == (length(var.security_group_ids) == 0)}",
                         error_message="subnet_ids and security_group_ids must be given together, or neither.",
@@ -175,13 +185,34 @@ class ProcessingFunction(Construct):
             "FUTURE_TOLERANCE": "${var.future_tolerance_minutes}",
             "MAX_MACHINES": "${var.max_machines}",
             "LOG_LEVEL": variables.log_level,
+            "AWS_CHECKSUM_ALGORITHM": "sha256",
             **ALLOCATOR,
         }
+        is_kms = 'startswith(var.server_side_encryption, "aws:kms") && var.kms_key_arn != ""'
         optional = {
+            "AWS_SERVER_SIDE_ENCRYPTION": 'var.server_side_encryption == "" ? null : var.server_side_encryption',
+            "AWS_SSE_KMS_KEY_ID": f"{is_kms} ? var.kms_key_arn : null",
             "RAW_RETENTION_HOURS": "var.raw_retention_hours > 0 ? tostring(var.raw_retention_hours) : null",
             "FEATURES_FILE": f'one([for file in {features.fqn} : "s3://${{file.bucket}}/${{file.key}}"])',
         }
         TerraformLocal(self, "own_environment", own)
         TerraformLocal(self, "optional_environment", {name: f"${{{value}}}" for name, value in optional.items()})
         given = "{ for name, value in local.optional_environment : name => value if value != null }"
-        return Token.as_string_map(f"${{merge(var.environment_variables, local.own_environment, {given})}}")
+        TerraformLocal(self, "environment", f"${{merge(var.environment_variables, local.own_environment, {given})}}")
+        return Token.as_string_map("${local.environment}")
+
+
+def _list_limits(place: Place) -> Iterator[Precondition]:
+    """List what AWS would refuse at the apply only."""
+    yield Precondition(
+        condition=f"${{length(base64encode(jsonencode(local.environment))) <= {_ENVIRONMENT_BYTES // 3 * 4 + 4}}}",
+        error_message=f"environment_variables: with the function's own they take more than the {_ENVIRONMENT_BYTES:,} "
+        "bytes that Lambda takes, written as JSON.",
+    )
+    for variable in ("alarm_topic_arn", "kms_key_arn"):
+        region = f'try(split(":", var.{variable})[3], "")'
+        yield Precondition(
+            condition=f'${{var.{variable} == "" || {region} == {place.region_name}}}',
+            error_message=f"{variable}: ${{var.{variable}}} lies in another region than the function, which is in "
+            f"${{{place.region_name}}}. AWS takes one of the same region only.",
+        )

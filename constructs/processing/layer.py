@@ -30,6 +30,8 @@ class PandasLayer(Construct):
     ----------
     version
         The ``aws_lambda_layer_version``.
+    uploaded
+        The zip's ``aws_s3_object``.
     """
 
     def __init__(self, scope: Construct, variables: Variables, artifact: Artifact) -> None:
@@ -47,7 +49,7 @@ class PandasLayer(Construct):
             error_message="pandas_layer_zip_path: the manifest beside the layer says that it was not built for "
             "${var.lambda_runtime}. Run `make build ARGS='--python ...'`, or change the variable lambda_runtime.",
         )
-        uploaded = upload(
+        self.uploaded = upload(
             self,
             "pandas_layer_zip",
             variables,
@@ -61,8 +63,8 @@ class PandasLayer(Construct):
             "pandas_layer",
             layer_name=f"{variables.project_name}-pandas-layer",
             description="Polars, pandas and what the processing function imports besides",
-            s3_bucket=uploaded.bucket,
-            s3_key=uploaded.key,
+            s3_bucket=self.uploaded.bucket,
+            s3_key=self.uploaded.key,
             source_code_hash=artifact.base64sha256,
             compatible_runtimes=[variables.runtime],
             skip_destroy=variables.keep_layer_versions,

@@ -3,13 +3,14 @@
 import difflib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from processing.artifact import PROJECT_ROOT
-from processing.bindings import App, Construct, TerraformHclModule, Token
+from processing.bindings import App, Construct, TerraformHclModule, TerraformStack, Token
 from processing.resources import ProcessingResources
 from processing.stack import PlainStack
 
@@ -24,6 +25,7 @@ class ProcessingModule(Construct):
     """The whole deployment beside a bucket, in any stack, as often as wanted.
 
     It is a Terraform module: its resources are ``module.{id}.aws_...``, and nothing of it meets the stack's own names.
+    Within another construct its name begins with that construct's id: ``module.{parent}_{id}``.
 
     Parameters
     ----------
@@ -49,7 +51,9 @@ class ProcessingModule(Construct):
     Raises
     ------
     TypeError
-        If the module has no such variable.
+        If the module has no such variable, or a value is not of the variable's type.
+    ValueError
+        If another deployment of the stack has the same address.
     """
 
     def __init__(
@@ -63,14 +67,14 @@ class ProcessingModule(Construct):
         **variables: Any,
     ) -> None:
         super().__init__(scope, id_)
-        known = write_module(Path(App.of(self).outdir).resolve() / _FOLDER)["variable"]
-        for name in variables:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                raise TypeError(f"the module has no variable {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        self._document = write_module(Path(App.of(self).outdir).resolve() / _FOLDER)
+        known = self._document["variable"]
+        given = {"project_name": project_name, "s3_bucket_name": s3_bucket_name, **variables}
+        for name, value in given.items():
+            _require_known("variable", name, known)
+            _require_type(name, value, known[name]["type"])
         defaults = {name: known[name]["default"] for name in _PATHS if known[name]["default"]}
-        paths = {name: _find_from_stack(value) for name, value in {**defaults, **variables}.items() if name in _PATHS}
-        given = {"project_name": project_name, "s3_bucket_name": s3_bucket_name, **variables, **paths}
+        given |= {name: _find_from_stack(value) for name, value in {**defaults, **given}.items() if name in _PATHS}
         self.module = TerraformHclModule(
             self,
             "module",
@@ -79,7 +83,7 @@ class ProcessingModule(Construct):
             providers=providers,
             skip_asset_creation_from_local_modules=True,
         )
-        self.module.override_logical_id(id_)
+        self._take_address()
 
     def output(self, name: str) -> str:
         """Refer to an output of the module.
@@ -93,8 +97,32 @@ class ProcessingModule(Construct):
         -------
         str
             A reference.
+
+        Raises
+        ------
+        TypeError
+            If the module has no such output.
         """
+        _require_known("output", name, self._document["output"])
         return str(self.module.get_string(name))
+
+    def _take_address(self) -> None:
+        """Name the module by its place in the stack, and tell Terraform where it was when only its id counted."""
+        stack = TerraformStack.of(self)
+        deployments = [found for found in stack.node.find_all() if isinstance(found, ProcessingModule)]
+        addresses = {found.node.path: _name_address(found, stack) for found in deployments}
+        for path, address in addresses.items():
+            if path != self.node.path and address == addresses[self.node.path]:
+                raise ValueError(f"{self.node.path}: module.{address} is the address of {path}; give it another id")
+        self.module.override_logical_id(addresses[self.node.path])
+        ids = Counter(found.node.id for found in deployments)
+        moved = [
+            {"from": f"module.{found.node.id}", "to": f"module.{addresses[found.node.path]}"}
+            for found in deployments
+            if ids[found.node.id] == 1 and addresses[found.node.path] != found.node.id
+        ]
+        if moved:
+            stack.add_override("moved", moved)
 
 
 @cache
@@ -128,6 +156,46 @@ def _strip_notes(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _strip_notes(member) for name, member in value.items() if name != "//"}
     return [_strip_notes(member) for member in value] if isinstance(value, list) else value
+
+
+def _name_address(deployment: ProcessingModule, stack: TerraformStack) -> str:
+    within = deployment.node.path.removeprefix(f"{stack.node.path}/")
+    return within.replace("/", "_")
+
+
+def _require_known(kind: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise TypeError(f"the module has no {kind} {name}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _require_type(name: str, value: object, type_: str) -> None:
+    """Require that a value is of a variable's type, as far as it is known before Terraform runs."""
+    if Token.is_unresolved(value):
+        return
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    collections = {"map": Mapping, "list": (list, tuple)}
+    whole, _, of = type_.partition("(")
+    fits = (
+        isinstance(value, collections[whole])  # type: ignore[arg-type]
+        if whole in collections
+        else isinstance(value, str | int | float)
+        and (whole != "bool" or isinstance(value, bool) or value in ("true", "false"))
+        and (whole != "number" or (not isinstance(value, bool) and _is_number(value)))
+    )
+    if not fits:
+        raise TypeError(f"the module's variable {name} is a {type_}, not {value!r}")
+    if of == "string)":
+        for item in items:
+            _require_type(name, item, "string")
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _find_from_stack(path: str) -> str:

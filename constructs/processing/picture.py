@@ -9,6 +9,7 @@ from typing import Any, Final
 _REFERENCE: Final = re.compile(r"\b(data\.)?(aws_[a-z0-9_]+)\.([a-z0-9_]+)\.[a-z_]+")
 _BUCKET: Final = "var.s3_bucket_name"
 _ALARMS: Final = "aws_cloudwatch_metric_alarm"
+_FUNCTION: Final = "aws_lambda_function"
 _POLICY: Final = "aws_iam_role_policy"
 _DOCUMENT: Final = "aws_iam_policy_document"
 
@@ -60,7 +61,7 @@ def _add_permissions(edges: dict[Edge, set[str]], policy: Document, document: Do
     ((_, _, name),) = _find_references(policy["policy"])
     for statement in document["data"][_DOCUMENT][name]["statement"]:
         for resource in statement["resources"]:
-            targets = set(_find_targets({"resource": resource})) or {"bucket"}
+            targets = set(_find_targets({"resource": resource})) or {_find_named(resource, document) or "bucket"}
             folder = re.search(r"/(\w+)/\*$", resource)
             suffix = f" {folder[1]}/" if folder else ""
             for target in targets:
@@ -73,6 +74,16 @@ def _find_targets(body: Document) -> Iterator[str]:
     for is_data, type_, name in _find_references(json.dumps(uses)):
         if not is_data:
             yield _node(type_, name)
+
+
+def _find_named(arn: str, document: Document) -> str | None:
+    """Find the managed resource whose name an ARN has."""
+    for type_, resources in document["resource"].items():
+        for name, body in resources.items():
+            named = body.get("function_name" if type_ == _FUNCTION else "name", "")
+            if named and re.search(rf"[:/]{re.escape(named)}(:\*)?$", arn):
+                return _node(type_, name)
+    return None
 
 
 def _find_references(text: str) -> list[tuple[str, str, str]]:

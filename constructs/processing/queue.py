@@ -3,6 +3,7 @@
 from typing import Final
 
 from processing.bindings import Construct, SqsQueue, Token
+from processing.place import Place
 from processing.variables import Variables, or_null
 
 _RETENTION_SECONDS: Final = 14 * 24 * 3600  # SQS keeps a message no longer
@@ -21,15 +22,20 @@ class DeadLetterQueue(Construct):
         The last part of the queue's name in AWS.
     variables
         The module's variables.
+    place
+        Where the deployment is.
 
     Attributes
     ----------
     queue
         The ``aws_sqs_queue``.
+    arn
+        Its ARN.
     """
 
-    def __init__(self, scope: Construct, name: str, suffix: str, variables: Variables) -> None:
+    def __init__(self, scope: Construct, name: str, suffix: str, variables: Variables, place: Place) -> None:
         super().__init__(scope, f"{name}_queue")
+        self.arn = place.arn("sqs", f"{variables.project_name}-{suffix}")
         self.queue = SqsQueue(
             self,
             name,

@@ -1,7 +1,8 @@
 """The whole deployment, composed: inputs, table, layer, function, schedule, watch, outputs."""
 
 from processing.artifact import MODULE, Artifact, LocalFile
-from processing.bindings import Construct, TerraformOutput
+from processing.bindings import Construct, TerraformOutput, TerraformResource
+from processing.checks import Checks
 from processing.function import ProcessingFunction
 from processing.layer import PandasLayer
 from processing.place import Place
@@ -35,8 +36,11 @@ class ProcessingResources(Construct):
         features = LocalFile(self, "features_file_path", advice="Give the path of your features.toml.", root=root)
 
         place = Place(self)
-        table = FeaturesTable(self, variables).table
-        layer = PandasLayer(self, variables, layer_zip).version
+        # Names and ARNs as text: a plan knows them, so policies can be read in it.
+        table_name = f"{variables.project_name}-RealtimeFeatures"
+        table_arn = place.arn("dynamodb", f"table/{table_name}")
+        uploads = PandasLayer(self, variables, layer_zip)
+        layer = uploads.version
         processing = ProcessingFunction(
             self,
             variables,
@@ -44,12 +48,12 @@ class ProcessingResources(Construct):
             features,
             place,
             layer_arn=layer.arn,
-            table_name=table.name,
-            table_arn=table.arn,
+            table_name=table_name,
+            table_arn=table_arn,
         )
         function = processing.function
-        scaled = ScaleOut(self, variables, place, function_arn=function.arn)
-        schedule = ProcessingSchedule(self, variables, place, function_arn=function.arn, scaled=scaled)
+        scaled = ScaleOut(self, variables, place, function_arn=processing.arn)
+        schedule = ProcessingSchedule(self, variables, place, processing, scaled)
         Watch(
             self,
             variables,
@@ -59,7 +63,10 @@ class ProcessingResources(Construct):
             failures=processing.failures.name,
             scaled_run_arn=scaled.arn,
         )
-        readers = FeatureReaders(self, variables, place, table_arn=table.arn)
+        readers = FeatureReaders(self, variables, place, table_arn=table_arn)
+        others = [found for found in self.node.find_all() if isinstance(found, TerraformResource)]
+        table = FeaturesTable(self, variables, name=table_name, uploaded=uploads.uploaded, others=others).table
+        Checks(self, variables)
         outputs = {
             "processing_lambda_arn": (function.arn, "The function."),
             "processing_lambda_function_name": (function.function_name, "The function's name, to invoke it by hand."),

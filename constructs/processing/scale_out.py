@@ -56,8 +56,8 @@ class ScaleOut(Construct):
         super().__init__(scope, "scale_out")
         is_on = when("var.scale_out")
         name = f"{variables.project_name}-processing"
-        place_of_states = f"arn:{place.partition}:states:{place.region}:{place.account}"
-        self.arn = f"{place_of_states}:stateMachine:{name}"
+        self.arn = place.arn("states", f"stateMachine:{name}")
+        executions = place.arn("states", f"execution:{name}")
         runs = f"arn:{place.partition}:s3:::{variables.s3_bucket_name}/processed/runs"
         role = make_role(
             self,
@@ -83,7 +83,7 @@ class ScaleOut(Construct):
                 allow(
                     "FollowMaps",
                     ["states:DescribeExecution", "states:RedriveExecution", "states:StopExecution"],
-                    [f"{place_of_states}:execution:{name}:*", f"{place_of_states}:execution:{name}/*"],
+                    [f"{executions}:*", f"{executions}/*"],
                 ),
                 allow("DeliverLogs", _LOG_DELIVERY, ["*"]),
             ],
@@ -132,3 +132,5 @@ class ScaleOut(Construct):
         self.made_arn = f"one({machine.fqn}[*].arn)"
         for resource in (role, policy, logs, machine):
             resource.count = is_on
+            # Turned off, they go after the schedule has moved to the function.
+            resource.add_override("lifecycle.create_before_destroy", True)  # noqa: FBT003 - jsii's own signature

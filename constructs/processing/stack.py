@@ -8,6 +8,8 @@ from processing.bindings import AwsProvider, Construct, LocalBackend, Node, S3Ba
 from processing.resources import ProcessingResources
 
 STACK: Final = "processing"
+TERRAFORM: Final = ">= 1.10.0"
+"""The first that locks a state in S3 by itself (``use_lockfile``)."""
 AWS_PROVIDER: Final = {"source": "hashicorp/aws", "version": ">= 5.100.0, < 7.0.0"}
 
 
@@ -22,6 +24,7 @@ class PlainStack(TerraformStack):
         self._addresses: dict[tuple[str, str], str] = {}
         super().__init__(scope, id_)
         self.add_override("terraform.required_providers.aws", AWS_PROVIDER)
+        self.add_override("terraform.required_version", TERRAFORM)
 
     def _allocate_logical_id(self, tf_element: Node | TerraformElement) -> str:
         node = tf_element.node if isinstance(tf_element, TerraformElement) else tf_element

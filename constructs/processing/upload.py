@@ -17,6 +17,9 @@ from processing.variables import Variables, or_null
 _TAGS: Final = Token.as_string_map("${length(var.tags) <= 10 ? var.tags : {}}")
 """An object takes ten tags. A provider may have more by default, so these are left out."""
 
+_ENCRYPTION: Final = '${var.kms_key_arn != "" || var.server_side_encryption == "" ? null : var.server_side_encryption}'
+"""With a key, the provider says ``aws:kms`` by itself, and nothing else."""
+
 
 def upload(
     scope: Construct,
@@ -60,6 +63,7 @@ def upload(
         source=source,
         content_type=content_type,
         kms_key_id=or_null("kms_key_arn"),
+        server_side_encryption=_ENCRYPTION,
         lifecycle=TerraformResourceLifecycle(create_before_destroy=True, precondition=list(preconditions)),
         tags=_TAGS,
         override_provider=S3ObjectOverrideProvider(default_tags=S3ObjectOverrideProviderDefaultTags(tags={})),

@@ -1,5 +1,6 @@
 """The module's inputs: names, types, defaults, and what Terraform says of a value that will not do."""
 
+import json
 from typing import Any, Final
 
 from processing.bindings import Construct, TerraformVariable, TerraformVariableValidationConfig, Token
@@ -9,6 +10,17 @@ _LOG_RETENTIONS: Final = (
 )
 _HOURS: Final = "a whole number of hours from"
 _ZIP: Final = (".+[.]zip", "the path of a .zip file that `make build` wrote")
+
+_TAG: Final = r"^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]*$"
+_RESERVED: Final = (
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+)  # fmt: skip
+"""Names of the environment that Lambda sets itself and refuses to take: the developer guide, "Using Lambda environment
+variables"."""
 
 Check = tuple[str, str]
 """What a variable's value must fulfil, as a Terraform expression, and what to say where it does not."""
@@ -71,7 +83,8 @@ class Variables(Construct):
         )
         self.time_window_hours = self._whole_number(
             "time_window_hours",
-            "The span one run answers for, hours: at least the time between two runs, or training hours are missed.",
+            "The span one run answers for, hours. With allowed_lateness_hours at least the time between two runs, or "
+            "training hours are missed.",
             6,
             1,
             168,
@@ -97,6 +110,15 @@ class Variables(Construct):
             (
                 'alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])',
                 "tags must not begin with aws:, which AWS keeps for itself.",
+            ),
+            ("length(var.tags) <= 50", "tags must be 50 at most, which is what AWS takes."),
+            (
+                "alltrue([for name, value in var.tags : length(name) <= 128 && length(value) <= 256])",
+                "tags must have names of at most 128 characters and values of at most 256.",
+            ),
+            (
+                f'alltrue([for text in concat(keys(var.tags), values(var.tags)) : can(regex("{_TAG}", text))])',
+                "tags must be of letters, digits, spaces and _ . : / = + - @ only.",
             ),
         )
         self.tags = Token.as_string_map("${var.tags}")
@@ -154,6 +176,14 @@ class Variables(Construct):
             "map(string)",
             "More variables of the function's environment; they cannot replace its own.",
             {},
+            (
+                'alltrue([for name in keys(var.environment_variables) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name))])',
+                "environment_variables must have names of two or more letters, digits or underscores, a letter first.",
+            ),
+            (
+                f"length(setintersection(keys(var.environment_variables), {json.dumps(_RESERVED)})) == 0",
+                f"environment_variables must not be those that Lambda sets itself: {', '.join(_RESERVED)}.",
+            ),
         )
         self.runtime = self._text(
             "lambda_runtime",
@@ -288,6 +318,16 @@ class Variables(Construct):
                 "role_name", "[a-zA-Z0-9+=,.@_-]{0,50}", "the name of a role, at most 50 characters, or empty"
             ),
         )
+        self.server_side_encryption = self._text(
+            "server_side_encryption",
+            "How S3 is asked to encrypt what is written: AES256, aws:kms (with kms_key_arn, if there is one) or "
+            "aws:kms:dsse; empty: as the bucket does by default. For a bucket whose policy wants it said.",
+            "",
+            check=(
+                'contains(["", "AES256", "aws:kms", "aws:kms:dsse"], var.server_side_encryption)',
+                "server_side_encryption must be AES256, aws:kms, aws:kms:dsse, or empty.",
+            ),
+        )
         self.permissions_boundary_arn = self._text(
             "permissions_boundary_arn",
             "The policy that bounds both roles; empty: no boundary.",
@@ -316,10 +356,21 @@ class Variables(Construct):
             ),
         )
         self.subnet_ids = self._declare(
-            "subnet_ids", "list(string)", "Subnets to run in, with a way to S3 and DynamoDB; empty: no VPC.", []
+            "subnet_ids",
+            "list(string)",
+            "Subnets to run in, with a way to S3 and DynamoDB; empty: no VPC.",
+            [],
+            ("length(var.subnet_ids) <= 16", "subnet_ids must be 16 at most, which is what Lambda takes."),
         ).list_value
         self.security_group_ids = self._declare(
-            "security_group_ids", "list(string)", "Security groups of the function, where it runs in subnets.", []
+            "security_group_ids",
+            "list(string)",
+            "Security groups of the function, where it runs in subnets.",
+            [],
+            (
+                "length(var.security_group_ids) <= 5",
+                "security_group_ids must be 5 at most, which is what Lambda takes.",
+            ),
         ).list_value
 
     def _declare_reading(self) -> None:
@@ -351,12 +402,12 @@ class Variables(Construct):
         type_: str,
         description: str,
         default: Any = None,
-        check: Check | None = None,
+        *checks: Check,
     ) -> TerraformVariable:
         """Declare a variable; without a default it must be given."""
         validation = [
             TerraformVariableValidationConfig(condition=f"${{{condition}}}", error_message=message)
-            for condition, message in ([check] if check else [])
+            for condition, message in checks
         ]
         return TerraformVariable(
             self,

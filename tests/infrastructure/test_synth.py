@@ -95,7 +95,7 @@ def test_provider_versions(document: Document) -> None:
 def test_module_has_no_provider_and_no_backend() -> None:
     module = read_document(ROOT / MODULE)
     assert "provider" not in module
-    assert set(module["terraform"]) == {"required_providers"}
+    assert set(module["terraform"]) == {"required_providers", "required_version"}
     assert '"//"' not in (ROOT / MODULE).read_text()
 
 
