@@ -29,7 +29,7 @@ PIPENV := .tools/bin/pipenv
 RUNTIME := .tools/runtime/.ready
 FUZZER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/atheris/.ready)
 BROWSER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.tools/browser/.ready)
-TOOL_ENVIRONMENTS := $(patsubst %,.tools/%/.ready,ministack checkov cfn-lint cdktn cdktn-cli) $(FUZZER)
+TOOL_ENVIRONMENTS := $(patsubst %,.tools/%/.ready,ministack checkov cfn-lint cdktn cdktn-cli provider-5) $(FUZZER)
 # cdktf's command line compiles a part of itself for the machine's own Node.
 COMMAND_LINE = $(if $(shell command -v npm 2>/dev/null),$(NODE_MODULES))
 # The stack's name, as main.py makes it. cdktf keeps TF_VAR_... from main.py, so the name goes there by another variable.
@@ -186,6 +186,10 @@ $(NODE_MODULES): package-lock.json
 .tools/%/.ready: scripts/%.txt | $(VENV)
 	$(BIN)/python -m venv $(@D)
 	$(ATTEMPT) $* $(@D)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+.tools/provider-5/.ready: scripts/provider-5.txt | $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-compile --target $(@D) -r $<
 	@touch $@
 
 $(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt | $(VENV)

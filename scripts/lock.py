@@ -6,6 +6,7 @@
 - ``scripts/ministack.txt``, ``checkov.txt``, ``cfn-lint.txt`` and ``cdktn.txt`` hold tools that pin what they need.
   They would fight the project's lock, so each has an environment of its own.
 - ``scripts/compat.txt`` holds the readers of other tools, with a Java for Spark: the newest pair that works together.
+- ``scripts/provider-5.txt`` holds the bindings of the oldest AWS provider that the module works with, for its schema.
 - ``scripts/atheris.txt`` holds the fuzzer, which not every platform has.
 
 No file says where packages come from: pip's own configuration on each machine does.
@@ -21,6 +22,7 @@ LOCK = ROOT / "Pipfile.lock"
 BOOTSTRAP = ROOT / "scripts" / "pipenv.txt"
 RUNTIME = ROOT / "scripts" / "runtime.txt"
 EMULATOR = ROOT / "scripts" / "emulator.txt"
+PROVIDER_5 = ROOT / "scripts" / "provider-5.txt"
 TOOLS = {
     "atheris": ("atheris",),  # it has no wheel for some platforms
     "ministack": ("ministack", "boto3"),  # its Lambda workers see this boto3, as they do AWS's runtime's
@@ -67,5 +69,6 @@ if __name__ == "__main__":
     lock_packages(sys.argv[1])
     lock_apart(sys.executable, RUNTIME, "awslambdaric", f"boto3{read_locked_version('boto3')}")
     lock_apart(sys.executable, EMULATOR, "aws-sam-cli", alone=True)
+    lock_apart(sys.executable, PROVIDER_5, "cdktf-cdktf-provider-aws==20.1.0", alone=True)
     for tool, requirements in TOOLS.items():
         lock_apart(sys.executable, ROOT / "scripts" / f"{tool}.txt", *requirements)
