@@ -1,6 +1,9 @@
 """The entry point: errors that end a run, the answer, the log line and the metrics."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +15,7 @@ from handler.app import connect_dynamodb, lambda_handler, run
 from handler.definitions.errors import ConfigurationError, EventError, OnlineStoreError, OutOfTimeError
 from handler.definitions.layout import tiles_key
 from handler.definitions.timestamps import parse_instant
+from tests.builds import ROOT
 from tests.harness import Aws, Row, at, check_sums, line, write_raw
 
 AS_OF = {"as_of": "2025-10-15T09:00:00Z"}
@@ -241,3 +245,12 @@ def test_hours_that_are_not_written_again_are_warned_of(lake: Path, capsys: pyte
     (warning,) = [entry for entry in logged(capsys) if entry.get("level") == "WARNING"]
     assert warning["message"].startswith("training hours were not written again: less is left than")
     assert warning["training"] == {"files": 5, "rows": 0, "kept": 1}
+
+
+def test_allocators_settings_reach_polars_by_the_name_that_lambda_takes() -> None:
+    """Lambda takes no variable whose name begins with an underscore; jemalloc says its statistics where it was told."""
+    environment = {**os.environ, "JEMALLOC_CONF": "stats_print:true"}
+    environment.pop("_RJEM_MALLOC_CONF", None)
+    command = [sys.executable, "-c", "import handler.app"]
+    said = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stderr
+    assert "Begin jemalloc statistics" in said

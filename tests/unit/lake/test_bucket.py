@@ -35,9 +35,11 @@ class _Bucket(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
+def serving(
+    certificate: Path | None = None, *, handler: type[_Bucket] | None = None
+) -> Iterator[tuple[int, list[str]]]:
     asked: list[str] = []
-    handler = type("Bucket", (_Bucket,), {"asked": asked})
+    handler = handler or type("Bucket", (_Bucket,), {"asked": asked})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -97,3 +99,46 @@ def test_bucket_is_trusted_by_the_bundle_of_certificates_and_by_nothing_else(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
         assert not Lake.open("lake").has_raw_objects()
     assert asked
+
+
+class _TakingBucket(_Bucket):
+    """A bucket that takes objects, whole and in parts; it notes what each request carries."""
+
+    carried: list[tuple[str, dict[str, str]]]
+
+    def do_PUT(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        tag = "InitiateMultipartUploadResult" if "uploads" in self.path else "CompleteMultipartUploadResult"
+        self._answer(f"<{tag}><UploadId>one</UploadId><ETag>a</ETag></{tag}>".encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.carried.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(200)
+        self.send_header("ETag", '"a"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("megabytes", [1, 12], ids=["whole", "in parts"])
+def test_what_is_written_carries_a_checksum_and_asks_for_encryption(
+    monkeypatch: pytest.MonkeyPatch, megabytes: int
+) -> None:
+    """As the module sets the environment: a bucket with Object Lock wants the one, a policy may want the other."""
+    monkeypatch.setenv("AWS_CHECKSUM_ALGORITHM", "sha256")
+    monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms")
+    monkeypatch.setenv("AWS_SSE_KMS_KEY_ID", "arn:aws:kms:us-east-1:123456789012:key/one")
+    carried: list[tuple[str, dict[str, str]]] = []
+    handler = type("TakingBucket", (_TakingBucket,), {"asked": [], "carried": carried})
+    with serving(handler=handler) as (port, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+        Lake.open("lake").write({"processed/one": bytes(megabytes * 2**20)})
+    puts = [headers for method, headers in carried if method == "PUT"]
+    assert len(puts) == (1 if megabytes == 1 else 3)
+    assert all("x-amz-checksum-sha256" in headers for headers in puts)
+    begun = carried[0][1]
+    assert begun["x-amz-server-side-encryption"] == "aws:kms"
+    assert begun["x-amz-server-side-encryption-aws-kms-key-id"].endswith("key/one")
