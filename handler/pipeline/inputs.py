@@ -59,6 +59,9 @@ class KnownInputs:
             made_of = {partition for partition in plan.list_contributors([hour]) if partition < hour}
         if before is not None and before.made_by == origin.made_by:
             return not made_of <= manifests.keys()
-        if any(partition not in manifests or not manifests[partition].has_readings_of(self.files.spec) for partition in made_of):
+        if any(
+            partition not in manifests or not manifests[partition].has_readings_of(self.files.spec)
+            for partition in made_of
+        ):
             return True
         return bool(self.lost) and not self.lost.isdisjoint(plan.list_contributors([hour]))

@@ -14,7 +14,7 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import REJECTED_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
-from handler.ingest import classes
+from handler.ingest import classes, json_lines
 from handler.ingest.classes import REASONS, ParsedLines
 from tests import reference
 from tests.harness import T0, at, line, stamp, without_compiled_code
@@ -306,7 +306,7 @@ def test_what_begins_like_no_object_is_no_line_of_its_own(raw: bytes) -> None:
 
 def test_file_of_carriage_returns_is_read_some_lines_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    decode = classes.decode_lines
+    decode = json_lines.decode_lines
 
     def note(lines: Any, spec: FeatureSpec) -> Any:
         lines = list(lines)
