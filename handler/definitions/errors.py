@@ -8,7 +8,7 @@
     ├── LakeError            the object store refused, or did not answer
     │   ├── MissingObjectError    it does not find what it has listed
     │   ├── DamagedFileError      a file is not as it was written
-    │   └── OvertakenError        another run wrote files anew meanwhile
+    │   └── OvertakenError        a file or an object was written anew meanwhile
     ├── LossError            training hours would lose rows to another features.toml
     ├── OnlineStoreError     the table refused, or did not answer
     ├── TooManyMachinesError machines are more than the function is to know
@@ -87,16 +87,21 @@ class DamagedFileError(LakeError):
 
 
 class OvertakenError(LakeError):
-    """Another run wrote files anew that this one had read.
+    """Another run wrote files anew that this one had read, or somebody a raw object that it had listed.
 
     Parameters
     ----------
     key
-        One of these files.
+        One of these.
+    change
+        What happened to a raw object; None for a file of ours.
     """
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"rely on {key}", "another run wrote it anew meanwhile; run again")
+    def __init__(self, key: str, change: str | None = None) -> None:
+        super().__init__(
+            f"read {key}" if change else f"rely on {key}",
+            f"{change or 'another run wrote it anew meanwhile'}; run again",
+        )
 
 
 class LossError(ProcessingError):
@@ -147,7 +152,7 @@ class TooManyMachinesError(ProcessingError):
     most
         How many it may write.
     prefix
-        The beginning of the ids that are most of them.
+        The beginning that most ids share.
     alike
         How many ids begin so.
     """

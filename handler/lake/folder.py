@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 
 def read_file(path: Path, most: int | None = None) -> bytes:
@@ -74,16 +76,23 @@ def list_versions(folder: Path) -> dict[str, str]:
     for place, _, names in os.walk(folder):
         for name in names:
             path = f"{place}/{name}"
-            try:
-                found[path[len(str(folder)) + 1 :]] = name_version(Path(path).stat())
-            except FileNotFoundError:  # it was there when the names were listed
-                continue
+            with suppress(OSError):  # it is gone since the names were listed, or a link to itself
+                stat = Path(path).stat()
+                if S_ISREG(stat.st_mode):
+                    found[path[len(str(folder)) + 1 :]] = name_version(stat)
     return found
 
 
 def name_version(stat: os.stat_result) -> str:
     """Name the version of a file: another one whenever it is written."""
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def is_overwritten(version: str | None, stat: os.stat_result) -> bool:
+    """Tell whether a file is another one than that of a version, which may have been added to since."""
+    inode, _, size = name_version(stat).split("-")
+    known = (version or "").split("-")
+    return version not in (None, name_version(stat)) and (known[0] != inode or int(size, 16) <= int(known[-1], 16))
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

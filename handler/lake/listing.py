@@ -136,7 +136,7 @@ class FolderLister:
         folders, objects = [], 0
         for entry in self._scan(self._root / folder):
             path = f"{folder}/{entry.name}"
-            if entry.is_dir() and is_nameable(path) and self._is_inside(entry):
+            if is_nameable(path) and self._is_inside(entry) and entry.is_dir():
                 folders.append(path)
             else:
                 objects += 1
@@ -147,23 +147,25 @@ class FolderLister:
         return _sort_out(folder, islice(self._walk(folder), _PAGE if is_sample else None))
 
     def _walk(self, folder: str) -> Iterator[RawObject | None]:
-        """Give each file below a folder; None for a link out of the lake."""
+        """Give each file below a folder; None for a link out of the lake, and for what is no file: a pipe, a socket."""
         for entry in self._scan(self._root / folder):
             path = f"{folder}/{entry.name}"
             if not self._is_inside(entry):
                 yield None
             elif entry.is_dir():
                 yield from self._walk(path)
-            else:
+            elif entry.is_file():
                 stat = entry.stat()
                 yield RawObject(path, stat.st_size, name_version(stat))
+            else:
+                yield None
 
     def _is_inside(self, entry: "os.DirEntry[str]") -> bool:
         """Tell whether an entry is no link, or one to a file of the lake that is there."""
         if not entry.is_symlink():
             return True
-        target = Path(entry.path).resolve()
-        return target.exists() and target.is_relative_to(self._root.resolve()) and not target.is_dir()
+        target = Path(os.path.realpath(entry.path))  # of a link to itself: itself
+        return target.is_file() and target.is_relative_to(self._root.resolve())
 
     @staticmethod
     def _scan(folder: Path) -> list["os.DirEntry[str]"]:

@@ -1,5 +1,6 @@
 """Raw objects, read a few megabytes at a time while those before are decoded, and cut where lines end."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -11,9 +12,10 @@ import obstore
 from obstore.exceptions import PreconditionError
 from obstore.store import ObjectStore
 
-from handler.definitions.errors import LakeError
+from handler.definitions.errors import LakeError, OvertakenError
 from handler.definitions.raw import RawContent, RawObject
 from handler.lake.ahead import work_ahead
+from handler.lake.folder import is_overwritten
 from handler.lake.requests import gather, run, turning_store_errors
 from handler.lake.unpack import PART_BYTES, unpack
 
@@ -50,7 +52,7 @@ def read_objects(store: ObjectStore, objects: Sequence[RawObject]) -> Iterator[R
     Raises
     ------
     LakeError
-        If the store refuses or does not answer, or an object changes while its parts are read.
+        If the store refuses or does not answer, or an object was overwritten since it was listed.
     """
     by_key = {item.key: item for item in objects}
     jobs = (partial(_read_portion, store, portion) for portion in _plan_portions(objects))
@@ -79,7 +81,7 @@ def read_files(folder: Path, objects: Iterable[RawObject]) -> Iterator[RawConten
     Raises
     ------
     LakeError
-        If a file cannot be read, or became shorter than the listing says.
+        If a file cannot be read, or was overwritten since it was listed; to one that has grown since, nothing happens.
     """
     by_key = {item.key: item for item in objects}
     stored = (part for item in by_key.values() for part in _read_file(folder, item))
@@ -99,7 +101,9 @@ def _read_file(folder: Path, item: RawObject) -> Iterator[RawContent]:
             wanted = min(PART_BYTES, item.size - start)
             data = file.read(wanted)
             if len(data) < wanted:
-                raise LakeError(f"read {item.key}", "it was cut short while it was read; run again")
+                raise OvertakenError(item.key, "it was cut short while it was read")
+            if is_overwritten(item.e_tag, os.fstat(file.fileno())):
+                raise OvertakenError(item.key, "it was overwritten since it was listed")
             yield RawContent(item.key, data, goes_on=start + wanted < item.size)
 
 
@@ -141,28 +145,33 @@ def _read_portion(store: ObjectStore, portion: Sequence[_Piece]) -> list[RawCont
 
 def _read_piece(store: ObjectStore, piece: _Piece) -> RawContent:
     item = piece.item
-    options: obstore.GetOptions = {}
+    options = _require_listed(item)
     if piece.start is not None and piece.end is not None:
         options["range"] = (piece.start, piece.end)
-        if item.e_tag is not None:
-            options["if_match"] = item.e_tag
     with turning_store_errors(f"read {item.key}"):
         try:
             data = obstore.get(store, item.key, options=options).bytes()
         except FileNotFoundError:
             if piece.start:
-                raise LakeError(f"read {item.key}", "it was deleted while it was read; run again") from None
+                raise OvertakenError(item.key, "it was deleted while it was read") from None
             return RawContent(item.key, problem=_GONE, is_gone=True)
         except PreconditionError as error:
-            raise LakeError(f"read {item.key}", "it was overwritten while it was read; run again") from error
+            raise OvertakenError(item.key, "it was overwritten while it was read") from error
     return RawContent(item.key, memoryview(data), goes_on=piece.end is not None and piece.end < item.size)
+
+
+def _require_listed(item: RawObject) -> "obstore.GetOptions":
+    """Ask for the version that was listed: another one is other lines."""
+    return {} if item.e_tag is None else {"if_match": item.e_tag}
 
 
 async def _read_small(store: ObjectStore, item: RawObject) -> RawContent:
     with turning_store_errors(f"read {item.key}"):
         try:
-            response = await obstore.get_async(store, item.key)
+            response = await obstore.get_async(store, item.key, options=_require_listed(item))
             data = await response.bytes_async()
         except FileNotFoundError:
             return RawContent(item.key, problem=_GONE, is_gone=True)
+        except PreconditionError as error:
+            raise OvertakenError(item.key, "it was overwritten while it was read") from error
     return RawContent(item.key, memoryview(data))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from handler.definitions.errors import LakeError
+from handler.definitions.errors import OvertakenError
 from handler.definitions.raw import RawContent
 
 PART_BYTES: Final = 2 * 2**20
@@ -91,7 +91,7 @@ def _decompress_again(key: str, read_again: ReadAgain) -> Iterator[bytes]:
     try:
         yield from _decompress(read_again(key))
     except (EOFError, zlib.error) as error:
-        raise LakeError(f"read {key}", "it was overwritten or deleted while it was read; run again") from error
+        raise OvertakenError(key, "it was overwritten or deleted while it was read") from error
 
 
 def _decompress(parts: Iterable[RawContent]) -> Iterator[bytes]:

@@ -14,8 +14,8 @@ from handler.definitions.raw import RawContent
 from handler.definitions.schema import REJECTED_SCHEMA
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import parse_timestamps
-from handler.ingest import classes, json_lines
 from handler.ingest.classes import REASONS, ParsedLines
+from handler.ingest.json_lines import decode_lines
 from tests import reference
 from tests.harness import T0, at, line, stamp, without_compiled_code
 from tests.parsing import parse_batch
@@ -306,14 +306,13 @@ def test_what_begins_like_no_object_is_no_line_of_its_own(raw: bytes) -> None:
 
 def test_file_of_carriage_returns_is_read_some_lines_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    decode = json_lines.decode_lines
 
     def note(lines: Any, spec: FeatureSpec) -> Any:
         lines = list(lines)
         sizes.append(len(lines))
-        return decode(lines, spec)
+        return decode_lines(lines, spec)
 
-    monkeypatch.setattr(classes, "decode_lines", note)
+    monkeypatch.setattr("handler.ingest.classes.decode_lines", note)
     with without_compiled_code():
         batch = parse_batch([RawContent("raw/a.jsonl", b"\r".join([GOOD] * 70_000))], SPEC, T0)
     assert (batch.lines, batch.readings.height) == (70_000, 70_000)

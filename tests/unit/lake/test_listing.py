@@ -1,11 +1,14 @@
 """Keys that no client can name, and links, never fail a listing: they are counted."""
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from handler.lake.lake import Lake
+from handler.lake.listing import Listing
 from tests.harness import Aws, at, line, write_raw
 
 HOUR = "raw/year=2025/month=10/day=15/hour=09"
@@ -63,3 +66,31 @@ def test_listing_by_either_client_has_the_same_fingerprint(aws: Aws) -> None:
     before = lake.list_partitions([at(9)])[0][at(9)].fingerprint
     aws.s3.put_object(Bucket="lake", Key=f"{HOUR}//a.jsonl", Body=GOOD)
     assert lake.list_partitions([at(9)])[0][at(9)].fingerprint == before
+
+
+def test_what_is_no_file_of_the_folder_is_skipped_and_counted(tmp_path: Path) -> None:
+    """A pipe, a socket, links to themselves and to each other, among the objects and above them."""
+    write_raw(tmp_path, at(9), "good.jsonl", GOOD)
+    folder = tmp_path / HOUR
+    os.mkfifo(folder / "pipe.jsonl")
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(folder):  # its path has 108 bytes at most
+        listening.bind("socket.jsonl")
+    (folder / "self.jsonl").symlink_to("self.jsonl")
+    (folder / "one.jsonl").symlink_to("other.jsonl")
+    (folder / "other.jsonl").symlink_to("one.jsonl")
+    (folder / "up").symlink_to("..")
+    (folder.parent / "hour=10").symlink_to("hour=10")
+    os.mkfifo(folder.parent / "hour=11")
+    (tmp_path / "raw" / "year=2024").symlink_to("year=2024")
+    lake = Lake.open(tmp_path.as_uri())
+    day, strays = str(Path(HOUR).parent), {"raw": 1}
+    assert list_hour(lake) == (["good.jsonl"], 6, strays | {day: 2})
+    assert lake.list_partitions([at(10), at(11)])[0] == {at(10): Listing(), at(11): Listing()}
+    assert lake.has_raw_objects()
+
+
+def test_processed_folder_may_hold_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "processed").mkdir()
+    (tmp_path / "processed" / "self.parquet").symlink_to("self.parquet")
+    os.mkfifo(tmp_path / "processed" / "pipe.parquet")
+    assert Lake.open(tmp_path.as_uri()).list_versions("processed") == {}

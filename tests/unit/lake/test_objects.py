@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import LocalStore, MemoryStore, ObjectStore
 
-from handler.definitions.errors import LakeError
+from handler.definitions.errors import LakeError, OvertakenError
 from handler.definitions.raw import RawContent, RawObject
 from handler.definitions.spec import FeatureSpec
 from handler.ingest.framing import cut_lines
 from handler.lake import objects as raw
 from handler.lake import unpack
+from handler.lake.folder import name_version
 from handler.lake.lake import Lake
 from handler.lake.objects import read_files, read_objects
 from tests.harness import T0, at, line, write_raw
@@ -129,6 +130,11 @@ def open_store(root: Path, data: bytes) -> tuple[ObjectStore, RawObject]:
     return store, RawObject("a.jsonl", meta["size"], meta["e_tag"])
 
 
+def list_file(root: Path) -> RawObject:
+    stat = (root / "a.jsonl").stat()
+    return RawObject("a.jsonl", stat.st_size, name_version(stat))
+
+
 @pytest.mark.usefixtures("small_portions")
 def test_object_that_is_overwritten_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     store, item = open_store(tmp_path, b"a" * 1000)
@@ -152,7 +158,8 @@ def test_object_that_is_deleted_while_it_is_read_is_an_error(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("small_portions")
 def test_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path: Path) -> None:
-    _, item = open_store(tmp_path, b"a" * 1000)
+    open_store(tmp_path, b"a" * 1000)
+    item = list_file(tmp_path)
     contents = read_files(tmp_path, [item])
     next(contents)
     (tmp_path / "a.jsonl").write_bytes(b"b" * 75)
@@ -161,7 +168,8 @@ def test_file_that_is_cut_short_while_it_is_read_is_an_error(tmp_path: Path) -> 
 
 
 def test_file_is_read_as_far_as_the_listing_says(tmp_path: Path) -> None:
-    _, item = open_store(tmp_path, b"a" * 1000)
+    open_store(tmp_path, b"a" * 1000)
+    item = list_file(tmp_path)
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b"more")
     (content,) = read_files(tmp_path, [item])
@@ -173,7 +181,7 @@ def test_file_is_read_as_far_as_the_listing_says(tmp_path: Path) -> None:
 def test_object_that_is_gone_is_a_problem_of_its_own(tmp_path: Path, *, by_file: bool) -> None:
     store, item = open_store(tmp_path, b"a")
     gone = RawObject("gone.jsonl", 1)
-    contents = read_files(tmp_path, [gone, item]) if by_file else read_objects(store, [gone, item])
+    contents = read_files(tmp_path, [gone, list_file(tmp_path)]) if by_file else read_objects(store, [gone, item])
     assert [(content.key, content.problem) for content in contents] == [
         ("gone.jsonl", "the object was listed, but is gone"),
         ("a.jsonl", None),
@@ -184,3 +192,36 @@ def test_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").mkdir()
     with pytest.raises(LakeError, match=r"could not read a\.jsonl"):
         list(read_files(tmp_path, [RawObject("a.jsonl", 1)]))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("kind", [MemoryStore, LocalStore, None])
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_object_that_is_overwritten_between_listing_and_reading_is_an_error(
+    tmp_path: Path, kind: type[ObjectStore] | None, size: int, *, is_replaced: bool
+) -> None:
+    """What was listed is what is read: a small object too, and a file that is written in its place or anew."""
+    store: ObjectStore = LocalStore(tmp_path) if kind is LocalStore else MemoryStore()
+    lake = Lake.open(tmp_path.as_uri()) if kind is None else Lake(store)
+    names = [f"raw/year=2025/month=10/day=15/hour=09/{name}.jsonl" for name in "abc"]
+
+    def put(name: str, data: bytes) -> None:
+        if kind is MemoryStore:
+            store.put(name, data)
+            return
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_replaced:
+            path = path.with_name("new")
+        path.write_bytes(data)
+        path.replace(tmp_path / name)
+
+    for name in names:
+        put(name, b"12345")
+    listing = lake.list_partitions([at(9)])[0][at(9)]
+    put(names[1], b"x" * size)
+    (read,) = lake.split_batches(listing)
+    with pytest.raises(
+        OvertakenError, match=r"could not read raw/.*/b\.jsonl: it was (overwritten|cut short) .*; run again"
+    ):
+        list(read())

@@ -1,6 +1,7 @@
 """A run in stages does what one run does: the same files, items and answer, whatever is cut and tried again."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -311,3 +312,22 @@ def test_machines_that_fell_silent_do_not_count(kind: type[Pipeline], tmp_path: 
             tmp_path, at(24 * day), "a.jsonl", [line(f"M{day}{k}", at(24 * day + 0.5), vibration=1) for k in range(4)]
         )
     assert pipeline.run(at(49))["machines"] == 4
+
+
+def test_object_that_changes_between_plan_and_map_ends_the_stage(both: tuple[Pipeline, Staged]) -> None:
+    """Else the tiles hold other lines than their listing says, and nothing would ever build them again."""
+    one, staged = both
+    path = staged.root / "raw/year=2025/month=10/day=15/hour=05/part-1.jsonl"
+    stat, lines = path.stat(), path.read_bytes()
+    run = staged.begin({"as_of": stamp(at(6))})
+    planned = staged.take({"stage": "plan", "run": run, "part_bytes": staged.part_bytes})
+    path.write_bytes(lines.replace(b"6", b"5"))
+    with pytest.raises(
+        OvertakenError, match=r"hour=05/part-1\.jsonl: it was overwritten since it was listed; run again"
+    ):
+        staged.take_all(planned["maps"])
+    path.write_bytes(lines)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    one.run(at(6))
+    staged.take_stages(run)
+    compare(one, staged)
