@@ -147,7 +147,7 @@ class FolderLister:
         return _sort_out(folder, islice(self._walk(folder), _PAGE if is_sample else None))
 
     def _walk(self, folder: str) -> Iterator[RawObject | None]:
-        """Give each file below a folder; None for a link out of the lake, and for what is no file: a pipe, a socket."""
+        """Give each file below a folder; None for a link out of the lake, a pipe or a socket."""
         for entry in self._scan(self._root / folder):
             path = f"{folder}/{entry.name}"
             if not self._is_inside(entry):
