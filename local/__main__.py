@@ -19,11 +19,12 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, TILE, floor_to
 from handler.plan import make_plan
 from local.run import local_function
-from local.show import show_accounting, show_features, show_files, show_steps
+from local.show import show_accounting, show_features, show_files, show_steps, show_text
 from local.simulate import Plant, simulate_hours
 from machine_features import FeatureStore
 from machine_features.online import KEPT_ITEMS
 from machine_features.places import Place
+from machine_features.visible import make_visible
 
 DEFAULT_LAKE: Final = Path("local-lake")
 _SCHEDULE: Final = 6 * HOUR
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answers = _run(options, console)
     except ProcessingError as error:
-        print(f"local: {error}", file=sys.stderr)
+        print(f"local: {make_visible(str(error))}", file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(answers))
@@ -134,7 +135,7 @@ def _play(
             _log_path(lake),
             features=options.features,
             on_step=lambda message: steps.advance(message, 0),
-            on_warning=lambda message: console.print(f"warning: {message}", markup=False, highlight=False),
+            on_warning=lambda message: show_text(console, f"warning: {message}"),
         ) as function,
     ):
         for message, as_of in script:

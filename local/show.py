@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from handler.definitions.spec import FeatureSpec
 from machine_features.online import KEPT_ITEMS
+from machine_features.visible import make_visible
 
 _SHOWN = ("mean", "slope_per_hour")
 _ZONE_STYLES = {"A": "green", "B": "cyan", "C": "yellow", "D": "bold red"}
@@ -30,7 +32,7 @@ class _Bar:
         self._task = progress.add_task("starting", total=total)
 
     def advance(self, message: str, amount: int = 1) -> None:
-        self._progress.update(self._task, advance=amount, description=message)
+        self._progress.update(self._task, advance=amount, description=make_visible(message))
 
 
 class _Lines:
@@ -40,7 +42,13 @@ class _Lines:
     def advance(self, message: str, amount: int = 1) -> None:
         self._done += amount
         if amount:
-            self._console.print(f"[{self._done}/{self._total}] {message}", markup=False, highlight=False)
+            text = f"[{self._done}/{self._total}] {make_visible(message)}"
+            self._console.print(text, markup=False, highlight=False)
+
+
+def show_text(console: Console, text: str) -> None:
+    """Print a line as it is: brackets in it are no markup, and it acts on no terminal."""
+    console.print(make_visible(text), markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -54,7 +62,7 @@ def show_steps(console: Console, total: int) -> Iterator[Steps]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bar(progress, total)
@@ -93,7 +101,8 @@ def show_features(console: Console, items: Sequence[Mapping[str, Any]], spec: Fe
     """Print a row a machine: the newest features as they lie in the table."""
     window = spec.windows[0].label
     as_of = max((str(item["event_timestamp"]) for item in items), default="never")
-    table = Table(title=f"Newest features, from the table, as of {as_of}", title_justify="left")
+    title = Text(make_visible(f"Newest features, from the table, as of {as_of}"))
+    table = Table(title=title, title_justify="left")
     table.add_column("machine")
     for reading in spec.readings:
         for stat in _SHOWN:
@@ -102,14 +111,14 @@ def show_features(console: Console, items: Sequence[Mapping[str, Any]], spec: Fe
         if reading.zone_boundaries:
             table.add_column("zone", justify="center")
     for item in items:
-        cells = [str(item["machine_id"])]
+        cells = [Text(make_visible(str(item["machine_id"])))]
         for reading in spec.readings:
-            cells += [_format(item.get(f"{reading.name}_{stat}_{window}")) for stat in _SHOWN]
+            cells += [Text(_format(item.get(f"{reading.name}_{stat}_{window}"))) for stat in _SHOWN]
             staleness = item.get(f"{reading.name}_staleness_seconds")
-            cells.append("-" if staleness is None else f"{float(staleness):,.0f} s")
+            cells.append(Text("-" if staleness is None else f"{float(staleness):,.0f} s"))
             if reading.zone_boundaries:
                 zone = str(item.get(f"{reading.name}_zone", "-"))
-                cells.append(f"[{_ZONE_STYLES.get(zone, 'dim')}]{zone}[/]")
+                cells.append(Text(make_visible(zone), style=_ZONE_STYLES.get(zone, "dim")))
         table.add_row(*cells)
     console.print(table)
 
@@ -121,14 +130,14 @@ def show_files(console: Console, lake: Path, log: Path, report: Path | None) -> 
     for folder in ("raw", *(f"processed/{kind}" for kind in kinds)):
         files = [path for path in (lake / folder).rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files) / 1e6
-        console.print(f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB", soft_wrap=True)
-    console.print(f"  {lake / KEPT_ITEMS}  the table's items", soft_wrap=True)
-    console.print(f"  {log}  the function's log lines and metrics", soft_wrap=True)
+        show_text(console, f"  {lake / folder}  {len(files):,} files, {size:,.1f} MB")
+    show_text(console, f"  {lake / KEPT_ITEMS}  the table's items")
+    show_text(console, f"  {log}  the function's log lines and metrics")
     console.print("Read them in Python, or with `.venv/bin/python -m machine_features`:")
-    console.print(f'  store = machine_features.FeatureStore.open("{lake.resolve().as_uri()}")', soft_wrap=True)
+    show_text(console, f'  store = machine_features.FeatureStore.open("{lake.resolve().as_uri()}")')
     console.print("In a notebook: `.venv/bin/pip install jupyterlab`, `.venv/bin/jupyter lab`, and the line above.")
     if report is not None:
-        console.print(f"Look at the machines in a browser: {report}", soft_wrap=True)
+        show_text(console, f"Look at the machines in a browser: {report}")
 
 
 def _format(value: object) -> str:

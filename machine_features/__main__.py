@@ -15,6 +15,7 @@ import polars as pl
 
 from machine_features.errors import ArgumentError, ProcessingError, UnknownMachineWarning
 from machine_features.store import FeatureStore
+from machine_features.visible import disarm_formulas, make_visible, show_frame
 
 _DIFFERENT: Final = 1
 _WRONG_INPUT: Final = 2
@@ -45,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             store = FeatureStore.open(options.lake, options.table, options.region)
             frame = _COMMANDS[options.command](store, options)
         if options.command == "report":
-            print(json.dumps(frame.row(0, named=True)) if options.json else frame.item(0, "report"))
+            print(json.dumps(frame.row(0, named=True)) if options.json else make_visible(frame.item(0, "report")))
             return 0
         _write(frame, options)
         if options.command == "parity" and "unexplained" in frame.get_column("cause"):
             return _DIFFERENT
     except (ProcessingError, OSError) as error:
-        print(f"machine-features: {error}", file=sys.stderr)
+        print(f"machine-features: {make_visible(str(error))}", file=sys.stderr)
         return _WRONG_INPUT
     return 0
 
@@ -162,7 +163,7 @@ def _show_warnings() -> Iterator[None]:
         warnings.simplefilter("always", UnknownMachineWarning)
         yield
     for each in caught:
-        print(f"machine-features: {each.message}", file=sys.stderr)
+        print(f"machine-features: {make_visible(str(each.message))}", file=sys.stderr)
 
 
 @contextmanager
@@ -191,14 +192,16 @@ def _write(frame: pl.DataFrame, options: argparse.Namespace) -> None:
     if options.out is not None:
         if not options.out.endswith((".parquet", ".csv")):
             raise ArgumentError(f"--out {options.out} is neither .parquet nor .csv")
-        write = frame.write_parquet if options.out.endswith(".parquet") else frame.write_csv
-        write(options.out)
+        if options.out.endswith(".parquet"):
+            frame.write_parquet(options.out)
+        else:
+            disarm_formulas(frame).write_csv(options.out)
     elif options.json:
         for row in frame.iter_rows(named=True):
-            print(json.dumps(row, default=_to_json, ensure_ascii=False))
+            print(make_visible(json.dumps(row, default=_to_json, ensure_ascii=False)))
     else:
         with pl.Config(tbl_rows=_SHOWN_ROWS, tbl_cols=-1, tbl_hide_dataframe_shape=False, tbl_width_chars=200):
-            print(frame)
+            print(make_visible(str(show_frame(frame)), keep="\n"))
 
 
 def _to_json(value: Any) -> Any:

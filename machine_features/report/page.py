@@ -20,6 +20,7 @@ from machine_features.report.charts import draw_charts
 from machine_features.report.collect import Findings, Windows, collect, is_ratio
 from machine_features.store import FeatureStore
 from machine_features.times import Instant, read_instant
+from machine_features.visible import make_visible
 
 _FOLDER: Final = Path(__file__).parent
 _SHOWN_ROWS: Final = 25
@@ -151,7 +152,7 @@ def _write_table(findings: Findings, readings: Sequence[Reading]) -> str:
 def _write_row(number: int, row: Mapping[str, Any], findings: Findings, readings: Sequence[Reading]) -> str:
     first, *others = readings
     cells = [
-        f'<th scope="row"><button type="button" data-machine="{number}">{html.escape(row["machine_id"])}</button></th>'
+        f'<th scope="row"><button type="button" data-machine="{number}">{_write_text(row["machine_id"])}</button></th>'
     ]
     if findings.has_zones:
         zone = row["zone"]
@@ -169,17 +170,22 @@ def _write_row(number: int, row: Mapping[str, Any], findings: Findings, readings
     coverage = row["coverage"]
     cells.append(f"<td>{'—' if coverage is None else f'{coverage:.0%}'}</td>")
     failed = row["failed_at"]
-    code = "" if failed is None else f"{html.escape(row['codigo_evento'])}<br>{failed:%d %b %H:%M}"
+    code = "" if failed is None else f"{_write_text(row['codigo_evento'])}<br>{failed:%d %b %H:%M}"
     cells.append(f'<td class="text">{code}</td>')
     hidden = " hidden" if number >= _SHOWN_ROWS else ""
     return f"<tr{hidden}>{''.join(cells)}</tr>"
+
+
+def _write_text(text: str) -> str:
+    """Write a text of the lake: no part of it is markup, or changes the direction of what follows."""
+    return html.escape(make_visible(text))
 
 
 def _write_clocks(clocks: pl.DataFrame) -> str:
     if clocks.is_empty():
         return "<p>No line came too late or from the future.</p>"
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{late:,}</td><td>{future:,}</td></tr>'
+        f'<tr><th scope="row">{_write_text(name)}</th><td>{late:,}</td><td>{future:,}</td></tr>'
         for name, late, future in clocks.iter_rows()
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("machine", "lines too late", "lines from the future"))
@@ -231,9 +237,10 @@ def _gather_machines(findings: Findings, readings: Sequence[Reading], hours: int
         failed = failures.get(key, findings.failures.clear())
         machines.append(
             {
-                "id": row["machine_id"],
+                "id": make_visible(row["machine_id"]),
                 "failures": [
-                    [_to_millis(at), code] for at, code in failed.select("event_timestamp", "codigo_evento").iter_rows()
+                    [_to_millis(at), make_visible(code)]
+                    for at, code in failed.select("event_timestamp", "codigo_evento").iter_rows()
                 ],
                 "arrivals": _write_arrivals(blocks),
                 "readings": [

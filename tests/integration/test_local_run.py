@@ -164,3 +164,15 @@ def test_items_are_kept_for_readers(tmp_path: Path) -> None:
     (row,) = store.training(as_of - timedelta(hours=1), as_of, features=[mean], machines=["PUMP-A01"]).collect().rows()
     assert found.get_column(mean)[0] == row[-1]
     assert store.parity(as_of).cells.is_empty()
+
+
+def test_names_of_machines_are_no_markup_and_act_on_no_terminal(tmp_path: Path) -> None:
+    names = ["[/foo]", "A[bold]B", "\x1b[31mRED"]
+    lake = "lake [red]"
+    write_raw(tmp_path / lake, at(8), "a.jsonl", [line(name, at(8.5), vibration=5) for name in names])
+    done = local(tmp_path, "--lake", lake)
+    assert done.returncode == 0, done.stderr
+    assert all(
+        text in done.stdout for text in ("[/foo]", "A[bold]B", "\\u001b[31mRED", "lake [red]/processed/training")
+    )
+    assert (done.stdout + done.stderr).replace("\n", "").isprintable()

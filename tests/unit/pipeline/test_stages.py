@@ -322,9 +322,7 @@ def test_object_that_changes_between_plan_and_map_ends_the_stage(both: tuple[Pip
     run = staged.begin({"as_of": stamp(at(6))})
     planned = staged.take({"stage": "plan", "run": run, "part_bytes": staged.part_bytes})
     path.write_bytes(lines.replace(b"6", b"5"))
-    with pytest.raises(
-        OvertakenError, match=r"hour=05/part-1\.jsonl: it was overwritten since it was listed"
-    ):
+    with pytest.raises(OvertakenError, match=r"hour=05/part-1\.jsonl: it was overwritten since it was listed"):
         staged.take_all(planned["maps"])
     path.write_bytes(lines)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
