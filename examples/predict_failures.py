@@ -14,6 +14,7 @@ import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from machine_features import FeatureStore
+from machine_features.visible import show_frame
 
 HORIZON: Final = timedelta(hours=12)
 TRAINING_SHARE: Final = 0.6
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     with pl.Config(tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True, float_precision=2, tbl_rows=8):
         print(table)
         print("The machines that are online, by risk:")
-        print(risks.head(8))
+        print(show_frame(risks.head(8)))
     return 0
 
 
