@@ -45,7 +45,7 @@ def test_files_of_any_features_that_items_can_hold_are_read_again(
         lines = [line("M", at(0, minutes=k), **dict.fromkeys(names, k)) for k in (5, 11, 50)]
         write_raw(root, at(0), "a.jsonl", lines)
         pipeline = Pipeline(root, spec=spec, time_window=HOUR, allowed_lateness=HOUR)
-        assert pipeline.run(at(1))["training"] == {"files": 1, "rows": 1}
+        assert pipeline.run(at(1))["training"] == {"files": 1, "rows": 1, "kept": 0}
         files = {path: path.stat().st_mtime_ns for path in root.glob("processed/**/*.parquet")}
         again = pipeline.run(at(1))
         assert (again["tiles"]["reused"], again["training_current"], again["damaged"]) == (1, 1, 0)
