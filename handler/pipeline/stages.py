@@ -27,6 +27,7 @@ from handler.definitions.layout import hours_key, tiles_key
 from handler.definitions.spec import PRESENCE
 from handler.definitions.timestamps import HOUR, format_instant, parse_instant
 from handler.lake.objects import split_by_size
+from handler.lake.parquet import is_whole
 from handler.pipeline.exchange import Exchange
 from handler.pipeline.run import Job, Run
 from handler.plan import Plan, group_into_blocks
@@ -173,6 +174,8 @@ class Stage:
         for partition in partitions:
             has_hours = hours_key(partition) in self.run.files.manifests[partition].beside
             (data,) = self.run.job.lake.read([(hours_key if has_hours else tiles_key)(partition)])
+            if not is_whole(data):  # it is built again when rows are computed from it
+                continue
             hour = pl.col("hour_start" if has_hours else "tile_start").dt.truncate(HOUR)
             is_seen = (hour > start - HOUR) & (hour < end) & (hour >= partition - self.run.plan.allowed_lateness)
             machines = pl.concat(

@@ -10,7 +10,7 @@ import pytest
 from handler.definitions.errors import LossError
 from handler.definitions.spec import FeatureSpec
 from tests.harness import Pipeline, at, line, stamp, write_raw
-from tests.unit.pipeline.test_stages import Staged
+from tests.unit.pipeline.test_stages import Staged, rot
 
 OWN = FeatureSpec.parse(
     'windows = ["1h"]\n[fields]\nmachine_id = "device"\ncodigo_evento = "event"\n'
@@ -127,3 +127,10 @@ def test_features_of_another_release_are_no_loss(pipeline: Pipeline, monkeypatch
 
     monkeypatch.setattr(FeatureSpec, "parse", refuse)
     assert pipeline.invoke(SPAN)["training"]["rows"] == 6
+
+
+def test_training_file_that_rots_is_no_loss_and_no_foreign_error(pipeline: Pipeline) -> None:
+    for path in read_training(pipeline):
+        rot(path)
+    pipeline.spec = change("[0, 9]", "[0, 5.5]")
+    assert pipeline.invoke(SPAN)["training"] == {"files": 6, "rows": 6, "kept": 0}

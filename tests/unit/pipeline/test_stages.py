@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from handler.definitions.errors import DamagedFileError, EventError, LakeError, OvertakenError, TooManyMachinesError
-from handler.definitions.layout import tiles_key
+from handler.definitions.layout import hours_key, tiles_key
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
@@ -328,4 +328,26 @@ def test_object_that_changes_between_plan_and_map_ends_the_stage(both: tuple[Pip
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     one.run(at(6))
     staged.take_stages(run)
+    compare(one, staged)
+
+
+def rot(path: Path) -> None:
+    """Flip a bit of a file's first page; its version stays."""
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_hour_file_that_rots_before_machines_are_divided(both: tuple[Pipeline, Staged]) -> None:
+    one, staged = both
+    one.run(at(6))
+    run = staged.begin({"as_of": stamp(at(6))})
+    planned = staged.take({"stage": "plan", "run": run, "part_bytes": staged.part_bytes})
+    staged.take_all(planned["maps"])
+    staged.take_all(planned["combines"])
+    rot(staged.root / hours_key(at(4)))
+    divided = staged.take({"stage": "divide", "run": run, "machines": 2})
+    staged.take_all(divided["reduces"])
+    staged.take_all(divided["finishes"])
     compare(one, staged)
