@@ -12,7 +12,7 @@ from handler.definitions.schema import Schema, feature_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, floor_to
 from handler.lake.lake import Lake
-from handler.lake.parquet import Seal
+from handler.lake.parquet import UnsealedFooter
 from handler.stores.training import Origin
 from machine_features.errors import LakeError
 from machine_features.names import Names, choose_features, read_names
@@ -21,6 +21,7 @@ from machine_features.scan import find_end, list_hours
 KEYS: Final[Schema] = {"machine_id": pl.String(), "event_timestamp": INSTANT, "created_timestamp": INSTANT}
 """The columns before the features."""
 
+_STALENESS: Final = "_staleness_seconds"
 _ARRIVALS: Final = ("tiles", "failures")
 """Kinds of files by partition: tiles may have expired, failures mostly not."""
 
@@ -125,12 +126,32 @@ class TrainingFiles:
         return {hour: self._known[training_key(hour), versions[hour]] for hour in sorted(versions)}
 
     def _read_spec(self, hour: datetime, tail: bytes) -> FeatureSpec:
-        origin = Origin.from_seal(Seal.read(tail))
+        origin = Origin.read(tail)
         if origin is None:
             raise LakeError(f"read {training_key(hour)}", "it is not as it was written; run a backfill over its hour")
-        if origin.features not in self._parsed:
-            self._parsed[origin.features] = FeatureSpec.parse(origin.features, source=training_key(hour))
-        return self._parsed[origin.features]
+        text = origin.features or _write_features(UnsealedFooter.read(tail))
+        if text not in self._parsed:
+            self._parsed[text] = FeatureSpec.parse(text, source=training_key(hour))
+        return self._parsed[text]
+
+
+def _write_features(footer: UnsealedFooter | None) -> str:
+    """Write a features.toml that gives a file's columns: the packaged one, where it does, or one without ranges."""
+    packaged = FeatureSpec.load()
+    columns = footer.columns if footer else ()
+    if set(feature_schema(packaged)) == set(columns) - set(KEYS):
+        return packaged.text
+    names = [name.removesuffix(_STALENESS) for name in columns if name.endswith(_STALENESS)]
+    coverage = f"{names[0]}_coverage_"
+    windows = [name.removeprefix(coverage) for name in columns if name.startswith(coverage)]
+    pairs = [[a, b] for a in names for b in names if f"{a}_{b}_corr_{windows[0]}" in columns]
+    zones = {reading.name: list(reading.zone_boundaries) for reading in packaged.readings}
+    lines = [f"windows = {windows}", f"pairs = {pairs}"]
+    for name in names:
+        lines += ["[[readings]]", f'name = "{name}"', "plausible = [-1e30, 1e30]"]
+        if f"{name}_zone" in columns:
+            lines.append(f"zones = {zones.get(name) or [1.0, 2.0, 3.0]}")
+    return "\n".join(lines)
 
 
 def unite_schemas(specs: Sequence[FeatureSpec]) -> dict[str, pl.DataType]:

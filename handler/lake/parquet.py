@@ -14,7 +14,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import polars as pl
 
@@ -144,6 +144,36 @@ class Seal:
         if parts is None or (len(data) < TAIL_BYTES and not _are_pages_whole(data, parts)):
             return None
         return cls(json.loads(parts.note), pl.read_parquet_metadata(io.BytesIO(_MAGIC + data[parts.footer_start :])))
+
+
+class UnsealedFooter(NamedTuple):
+    """The footer of a file that was written before files were sealed."""
+
+    metadata: Mapping[str, str]
+    columns: Sequence[str]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        """Read the footer of a file, or of its tail; None where it was sealed, or is no Parquet file.
+
+        Parameters
+        ----------
+        data
+            The whole file, or its last ``TAIL_BYTES``.
+
+        Returns
+        -------
+        UnsealedFooter or None
+            What it says.
+        """
+        start = len(data) - _measure_footer(data)
+        if start <= 0 or data[max(0, start - len(_MARK)) : start] == _MARK:
+            return None
+        footer = _MAGIC + data[start:]
+        try:
+            return cls(pl.read_parquet_metadata(io.BytesIO(footer)), list(pl.read_parquet_schema(io.BytesIO(footer))))
+        except pl.exceptions.PolarsError:
+            return None
 
 
 def is_whole(data: bytes) -> bool:

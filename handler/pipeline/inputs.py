@@ -27,7 +27,8 @@ class KnownInputs:
     @classmethod
     def find(cls, files: PartitionFiles, origins: Iterable[Origin | None]) -> Self:
         """Find the partitions that are lost, as stored training files tell; a backfill also lists expired ones."""
-        seen = {partition for origin in origins if origin for partition in origin.list_partitions() or ()}
+        seen = set(files.unread)
+        seen |= {partition for origin in origins if origin for partition in origin.list_partitions() or ()}
         if files.plan.is_backfill:
             unread = filter(files.plan.is_expired, files.list_needed() - files.manifests.keys())
             listings, _ = files.lake.list_partitions(unread)

@@ -172,18 +172,17 @@ class Run:
         keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
         stored = lake.look_up(keys.values())
         there = [hour for hour, key in keys.items() if key in stored]
-        found = dict(zip(there, map(Seal.read, lake.read_tails(keys[hour] for hour in there)), strict=True))
-        before = {hour: Origin.from_seal(seal) for hour, seal in found.items()}
+        found = dict(zip(there, lake.read_tails(keys[hour] for hour in there), strict=True))
+        before = {hour: Origin.read(tail) for hour, tail in found.items()}
         inputs = KnownInputs.find(self.files, before.values())
         to_write: dict[datetime, Origin] = {}
         current: dict[datetime, int] = {}
         left: list[datetime] = []
         for hour in keys:
             origin = Origin.describe(self.job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
-            seal = found.get(hour)
-            if seal is not None and before[hour] == origin:
+            if before.get(hour) == origin:
                 if hour in plan.training_hours:
-                    current[hour] = count_rows(seal)
+                    current[hour] = count_rows(Seal.read(found[hour]))
             elif hour in plan.training_hours or hour in seen_by or hour in found:
                 must_be_written = hour in plan.training_hours and hour not in found and not plan.is_backfill
                 if not must_be_written and inputs.are_fewer(hour, origin, before.get(hour)):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -13,7 +13,7 @@ from handler.definitions.layout import training_key
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, format_instant
 from handler.lake.lake import Lake
-from handler.lake.parquet import Seal, encode_parquet, seal
+from handler.lake.parquet import Seal, UnsealedFooter, encode_parquet, seal
 
 _FORMAT: Final = 1
 """Counted up whenever equal tiles would give other rows, so that training files are written again."""
@@ -88,6 +88,21 @@ class Origin:
         }
 
     @classmethod
+    def read(cls, tail: bytes) -> Self | None:
+        """Read it from a training file of any release, or its tail; None where this is damaged.
+
+        Before files were sealed they did not say what they were made of, nor, at first, their features. Such an origin
+        is equal to no other.
+        """
+        found = Seal.read(tail)
+        origin = cls.from_seal(found)
+        if found is not None and origin is not None:
+            return origin if _ROWS in found.metadata else replace(origin, made_by="")
+        old = UnsealedFooter.read(tail)
+        # A file that says what it was made of was sealed, though its seal cannot be read.
+        return None if old is None or _MADE_BY in old.metadata else cls("", "", old.metadata.get(_TEXT, ""))
+
+    @classmethod
     def from_seal(cls, found: Seal | None) -> Self | None:
         """Read it from a file's seal; None where this does not hold it."""
         if found is None or not {_MADE_BY, _MADE_OF, _TEXT} <= found.metadata.keys():
@@ -101,9 +116,9 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def count_rows(found: Seal) -> int:
-    """Count the rows of a training file, which its footer says."""
-    return int(found.metadata[_ROWS])
+def count_rows(found: Seal | None) -> int:
+    """Count the rows of a training file, which its footer says; 0 of a damaged file."""
+    return 0 if found is None else int(found.metadata[_ROWS])
 
 
 def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.DataFrame, created: datetime) -> None:

@@ -18,7 +18,7 @@ from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import format_instant, parse_instant
 from handler.lake.lake import Lake
 from handler.lake.listing import Listing
-from handler.lake.parquet import Seal, is_whole, seal
+from handler.lake.parquet import Seal, UnsealedFooter, is_whole, seal
 from handler.plan import Plan
 from handler.tiles.builder import MappedPartition
 from handler.tiles.manifest import Manifest, fingerprint_inputs
@@ -47,6 +47,23 @@ def read_manifest(data: bytes) -> Manifest | None:
     return None if found is None else Manifest.from_metadata(found.metadata, found.note)
 
 
+def read_unsealed_manifest(data: bytes) -> Manifest | None:
+    """Read the manifest of a tile file that was written before files were sealed; None for any other file.
+
+    Parameters
+    ----------
+    data
+        The file, or its tail.
+
+    Returns
+    -------
+    Manifest or None
+        Its tiles are of an older format.
+    """
+    found = UnsealedFooter.read(data)
+    return None if found is None else Manifest.from_metadata(found.metadata, {})
+
+
 @dataclass(slots=True)
 class PartitionFiles:
     """The files of all partitions that a run needs.
@@ -62,6 +79,8 @@ class PartitionFiles:
         there as they were written.
     states
         What became of each partition: ``built``, ``reused`` or ``kept``.
+    unread
+        The manifests of tile files of another format, of an older release or a newer one. They stand where raw is gone.
     damaged
         The partitions of which a file was not as it was written.
     skipped
@@ -74,6 +93,7 @@ class PartitionFiles:
     tell: Callable[[MappedPartition], object] = lambda _: None
     manifests: dict[datetime, Manifest] = field(default_factory=dict)
     states: dict[datetime, str] = field(default_factory=dict)
+    unread: dict[datetime, Manifest] = field(default_factory=dict)
     damaged: set[datetime] = field(default_factory=set)
     skipped: int = 0
     _versions: dict[datetime, str] = field(default_factory=dict)
@@ -210,6 +230,10 @@ class PartitionFiles:
         damaged = set()
         for partition, tail in zip(stored, self.lake.read_tails(map(tiles_key, stored)), strict=True):
             manifest = read_manifest(tail)
+            described = manifest or read_unsealed_manifest(tail)
+            if described is not None and not described.is_of_this_format:
+                self.unread[partition] = described
+                continue
             if manifest is None:
                 damaged.add(partition)
                 continue
@@ -254,7 +278,7 @@ class PartitionFiles:
                             self.states[hour] = "reused"
                         else:
                             yield hour, listing
-                    elif can_be_used:
+                    elif can_be_used or hour in self.unread:
                         self.states[hour] = "kept"
                     elif hour in damaged:
                         raise DamagedFileError(tiles_key(hour), hour, is_lost=True)
@@ -279,6 +303,8 @@ class PartitionFiles:
         """
         damaged = self.look_at(fingerprints)
         for hour, fingerprint in sorted(fingerprints.items()):
+            if hour in self.unread:
+                continue
             is_kept = self.states.get(hour) == "kept"
             if not self._can_be_used(hour, damaged, has_raw=not is_kept):
                 raise DamagedFileError(tiles_key(hour), hour, is_lost=is_kept)
@@ -317,6 +343,7 @@ class PartitionFiles:
         """Store the files of a partition, the tile file last, with the versions of the others in its seal."""
         self.tell(mapped)
         self.states[mapped.hour] = "built"
+        self.unread.pop(mapped.hour, None)
         others = {failures_key: mapped.failures, quarantine_key: mapped.rejected, hours_key: mapped.hours}
         beside = self.lake.write({key(mapped.hour): data for key, data in others.items()})
         key = tiles_key(mapped.hour)

@@ -43,6 +43,11 @@ class Manifest:
     lateness: Mapping[int, int]
     beside: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_of_this_format(self) -> bool:
+        """Tell whether this release can read the tiles."""
+        return self.fingerprint.startswith(f"{TILE_FORMAT}:")
+
     def has_readings_of(self, spec: FeatureSpec) -> bool:
         """Tell whether these readings, read so, are in the tiles."""
         return spec.fingerprint in self.fingerprint.split(":")
