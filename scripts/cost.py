@@ -34,8 +34,8 @@ PART_BYTES: Final = 2 * 2**20  # the range a large object is read by: handler/la
 OBJECTS_AN_HOUR: Final = 60  # a writer that closes a file every minute
 ITEM_BYTES: Final = 3300  # 94 attributes, by DynamoDB's rule: names, text, two digits a byte
 UNITS_AN_ITEM: Final = math.ceil(ITEM_BYTES / 1024)
-ALARMS: Final = 6
-METRICS: Final = 25
+ALARM_METRICS: Final = 10  # of nine alarms: one watches two metrics, and each is billed
+METRICS: Final = 17  # each reason by which lines are rejected is one more, while it occurs
 LOG_BYTES_A_RUN: Final = 10_000
 
 # Processor time, measured (docs/performance.md); a Lambda of 1,769 MB has one core, so memory buys a share of it.
@@ -104,7 +104,7 @@ def estimate(machines: int, memory_mb: int) -> dict[str, float]:
         "Lambda, arm64": runs * (seconds * memory_mb / 1024 * GB_SECOND_ARM + INVOCATION),
         "S3 requests": runs * (reads * S3_READ + writes * S3_WRITE),
         "DynamoDB": runs * items * WRITE_UNIT + machines * ITEM_BYTES / 1e9 * TABLE_GB_MONTH,
-        "CloudWatch": ALARMS * ALARM + METRICS * METRIC + DASHBOARD + runs * LOG_BYTES_A_RUN / 1e9 * LOG_GB,
+        "CloudWatch": ALARM_METRICS * ALARM + METRICS * METRIC + DASHBOARD + runs * LOG_BYTES_A_RUN / 1e9 * LOG_GB,
     }
 
 

@@ -9,6 +9,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,12 +73,14 @@ def read_document(path: Path) -> Document:
 
 
 def describe_module(module: Document) -> str:
-    """Write the module's README: its inputs and outputs, from the module itself."""
+    """Write the module's README: requirements, inputs, outputs and resources, from the module itself."""
+    needs = module["terraform"]
     lines = [
         "# The processing module",
         "",
         "For Terraform users: everything that is deployed beside the bucket. Made by `make synth` from `constructs/`;",
-        "how to deploy it is in [docs/deploy.md](../../docs/deploy.md).",
+        "how to deploy it is in [docs/deploy.md](../../docs/deploy.md), and [examples/hcl](../../examples/hcl) has a",
+        "minimal deployment, one with every choice, and two plants.",
         "",
         "```hcl",
         'module "processing" {',
@@ -87,6 +90,11 @@ def describe_module(module: Document) -> str:
         "}",
         "```",
         "",
+        "| requirement | version |",
+        "|---|---|",
+        f"| Terraform | `{needs['required_version']}` |",
+        *(f"| provider `{each['source']}` | `{each['version']}` |" for each in needs["required_providers"].values()),
+        "",
         "| variable | type | default | |",
         "|---|---|---|---|",
     ]
@@ -95,6 +103,13 @@ def describe_module(module: Document) -> str:
         lines.append(f"| `{name}` | `{variable['type']}` | {default} | {variable['description']} |")
     lines += ["", "| output | |", "|---|---|"]
     lines += [f"| `{name}` | {output['description']} |" for name, output in module["output"].items()]
+    lines += ["", "| resource | name | made |", "|---|---|---|"]
+    for type_, made in sorted(module["resource"].items()):
+        for name, body in sorted(made.items()):
+            found = re.fullmatch(r"\$\{(.+) \? 1 : 0\}", body.get("count", ""))
+            lines.append(f"| `{type_}` | `{name}` | {f'where `{found[1]}`' if found else 'always'} |")
+    lines += ["", "| data source | name |", "|---|---|"]
+    lines += [f"| `{type_}` | `{name}` |" for type_, found in sorted(module["data"].items()) for name in sorted(found)]
     return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,10 @@ def test_one_variable_turns_it_on_and_off(deployed: Deployment, tmp_path: Path) 
         del maps[0]["ItemProcessor"]["StartAt"]
         assert [found.split()[0] for found in lint(describe(machine), tmp_path)] == ["E3601"]
     finally:
-        terraform.apply()
+        said = terraform.apply()
+    moved, gone = "processing_schedule: Modifications complete", "aws_sfn_state_machine.scaled_run[0]: Destroying"
+    role = "aws_iam_role_policy.scaled_run_policy[0]: Destroying"
+    assert said.index(moved) < said.index(gone) < said.index(role)
     assert scheduler.get_schedule(Name="plant-processing")["Target"]["Arn"] == deployed.outputs["processing_lambda_arn"]
     assert terraform.plan_changes() == ""
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,45 +199,6 @@ def test_several_deployments_in_one_root_module(deployed: Deployment, cloud: Clo
     terraform.destroy()
 
 
-UNTOLD = ("cron(0 9 ? * MON-FRI *)", "cron(0 8-17 * * ? *)", "cron(0 0 1 * ? *)")
-"""Days are left out, or hours are a range: both lengths must be given."""
-
-GAPS = {
-    "rate(12 hours)": "12",
-    "rate(1 day)": "24",
-    "rate(1500 minutes)": "25",
-    "cron(0 9 * * ? *)": "24",
-    "cron(30 2,8,20 * * ? *)": "12",
-    "cron(0 */8 * * ? *)": "8",
-}
-
-
-def write_schedules(schedules: Sequence[str], more: str = "") -> str:
-    return f"""
-module "plants" {{
-  for_each                       = {{ for n, schedule in {json.dumps(list(schedules))} : "p${{n}}" => schedule }}
-  source                         = "{ROOT}/modules/processing"
-  project_name                   = each.key
-  s3_bucket_name                 = "{BUCKET}"
-  processing_schedule_expression = each.value
-{more}{ZIPS}}}
-"""
-
-
-def test_hours_between_two_runs_that_no_run_answers_for_are_refused(
-    deployed: Deployment, cloud: Cloud, tmp_path: Path
-) -> None:
-    terraform = make_root(cloud, tmp_path, write_schedules([*GAPS, *UNTOLD]))
-    said = terraform.refuse("-refresh=false", "-target=module.plants")
-    for schedule, hours in GAPS.items():
-        assert f"time_window_hours: {schedule} leaves up to {hours} hours between two runs" in said
-    for schedule in UNTOLD:
-        assert f"missing_features_hours: the time between two runs cannot be told from {schedule}" in said
-    more = "  time_window_hours      = 72\n  missing_features_hours = 80\n"
-    (tmp_path / "main.tf").write_text(write_schedules([*GAPS, *UNTOLD], more))
-    terraform.run("plan", "-input=false", "-target=module.plants")
-
-
 def test_bucket_that_is_not_there_or_lies_elsewhere(fresh: Terraform, cloud: Cloud) -> None:
     assert "no-such-data-lake" in fresh.refuse("-var=s3_bucket_name=no-such-data-lake")
     there = {"LocationConstraint": "ap-southeast-2"}
@@ -338,10 +298,82 @@ module "processing" {{
     terraform.destroy()
 
 
-def test_construct_refuses_a_variable_that_the_module_does_not_have(tmp_path: Path) -> None:
+def synthesize(folder: Path, *deployments: tuple[str, str]) -> dict[str, Any]:
+    """Synthesize a stack with a deployment for each pair of a parent's id, empty for the stack's own, and an id."""
+    from processing.bindings import App, Construct, TerraformStack
+    from processing.module import ProcessingModule
+
+    app = App(outdir=str(folder), skip_validation=True)
+    stack = TerraformStack(app, "stack")
+    for number, (parent, id_) in enumerate(deployments):
+        scope = Construct(stack, parent) if parent else stack
+        ProcessingModule(scope, id_, project_name=f"p{number}", s3_bucket_name="lake")
+    app.synth()
+    document: dict[str, Any] = json.loads((folder / "stacks" / "stack" / "cdk.tf.json").read_text())
+    return document
+
+
+def test_deployments_of_one_id_below_two_parents_are_both_there(tmp_path: Path) -> None:
+    stack = synthesize(tmp_path, ("north", "processing"), ("south", "processing"), ("", "processing"))
+    assert {name: module["project_name"] for name, module in stack["module"].items()} == {
+        "north_processing": "p0", "south_processing": "p1", "processing": "p2",
+    }  # fmt: skip
+    assert "moved" not in stack
+
+
+def test_deployment_below_a_parent_is_moved_from_where_it_was(tmp_path: Path) -> None:
+    stack = synthesize(tmp_path, ("north", "pumps"), ("", "fans"))
+    assert set(stack["module"]) == {"north_pumps", "fans"}
+    assert stack["moved"] == [{"from": "module.pumps", "to": "module.north_pumps"}]
+
+
+def test_two_deployments_with_one_address_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"module\.a_b_c is the address of stack/a_b/c; give it another id"):
+        synthesize(tmp_path, ("a_b", "c"), ("", "a_b_c"))
+
+
+WRONG_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "no such variable": ({"memory_size": 512}, "has no variable memory_size; did you mean lambda_memory_size"),
+    "text for a number": ({"lambda_timeout": "five minutes"}, "lambda_timeout is a number, not 'five minutes'"),
+    "true for a number": ({"lambda_timeout": True}, "lambda_timeout is a number, not True"),
+    "text for a bool": ({"scale_out": "on"}, "scale_out is a bool, not 'on'"),
+    "text for a list": ({"subnet_ids": "subnet-1"}, r"subnet_ids is a list\(string\), not 'subnet-1'"),
+    "a list for a map": ({"tags": ["a"]}, r"tags is a map\(string\), not \['a'\]"),
+    "a map within a map": ({"tags": {"a": {}}}, "tags is a string, not {}"),
+    "nothing": ({"log_level": None}, "log_level is a string, not None"),
+    "a list for a name": ({"project_name": ["one"]}, r"project_name is a string, not \['one'\]"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ARGUMENTS)
+def test_construct_refuses_what_the_modules_variables_do_not_take(tmp_path: Path, case: str) -> None:
     from processing.bindings import App, TerraformStack
     from processing.module import ProcessingModule
 
+    given, says = WRONG_ARGUMENTS[case]
     stack = TerraformStack(App(outdir=str(tmp_path)), "stack")
-    with pytest.raises(Exception, match="the module has no variable memory_size; did you mean lambda_memory_size"):
-        ProcessingModule(stack, "one", project_name="one", s3_bucket_name="lake", memory_size=512)
+    with pytest.raises(TypeError, match=says):
+        ProcessingModule(stack, "one", **{"project_name": "one", "s3_bucket_name": "lake", **given})
+
+
+def test_construct_takes_numbers_as_text_references_and_its_outputs_names(tmp_path: Path) -> None:
+    from processing.bindings import App, TerraformStack, TerraformVariable
+    from processing.module import ProcessingModule
+
+    stack = TerraformStack(App(outdir=str(tmp_path)), "stack")
+    memory = TerraformVariable(stack, "memory", type="number")
+    deployment = ProcessingModule(
+        stack,
+        "one",
+        project_name="one",
+        s3_bucket_name="lake",
+        lambda_timeout="300",
+        lambda_memory_size=memory.number_value,
+        subnet_ids=memory.list_value,
+        tags={"Project": "one"},
+        scale_out="true",
+        allowed_lateness_hours=6,
+    )
+    assert deployment.output("processing_lambda_arn")
+    with pytest.raises(TypeError, match="has no output processing_arn; did you mean processing_lambda_arn"):
+        deployment.output("processing_arn")

@@ -1,11 +1,14 @@
 """The costs in the documentation."""
 
+import json
 from pathlib import Path
 
 import pytest
+from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from handler import plan
 from handler.lake import unpack
+from handler.observability import emit_metrics
 from handler.pipeline import stages
 from scripts import cost
 from scripts.cost import PAGES, PART_BYTES, ROOT, ScaledRun, estimate, fill
@@ -38,6 +41,31 @@ def test_stages_are_cut_as_the_handler_cuts_them() -> None:
     assert counts == {"map": 6 * 33, "combine": 6, "reduce": 20, "finish": 6}  # as test_scale measured them
     small = {stage.name: stage.count for stage in ScaledRun(1_000).list_stages()}
     assert small == {"map": 6, "combine": 0, "reduce": 2, "finish": 0}
+
+
+def test_alarms_and_metrics_are_counted_as_they_are_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = json.loads((ROOT / "modules" / "processing" / "main.tf.json").read_text())
+    alarms = [a for a in module["resource"]["aws_cloudwatch_metric_alarm"].values() if "count" not in a]
+    watched = sum(sum("metric" in query for query in a.get("metric_query", [])) or 1 for a in alarms)
+    assert (len(alarms), watched) == (9, cost.ALARM_METRICS)
+    emitted: list[str] = []
+    monkeypatch.setattr(EphemeralMetrics, "add_metric", lambda _, name, **__: emitted.append(name))
+    monkeypatch.setattr(EphemeralMetrics, "flush_metrics", lambda _: None)
+    emit_metrics(
+        {
+            "lines": dict.fromkeys(("read", "accepted", "failures", "duplicates", "late", "too_late", "ignored"), 0)
+            | {"rejected": {}},
+            "objects": dict.fromkeys(("read", "skipped", "unreadable"), 0),
+            "online": dict.fromkeys(("written", "stale_skipped"), 0),
+            "training": {"rows": 0},
+            "clocks": {},
+            "machines": 0,
+            "duration_ms": 0,
+            "stalest_machine_seconds": 0.0,
+        },
+        "plant",
+    )
+    assert len(emitted) == cost.METRICS
 
 
 def test_more_machines_cost_more_by_as_much() -> None:
