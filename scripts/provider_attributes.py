@@ -1,8 +1,8 @@
 """Write what the module uses of providers 5 and 6: ``python -m scripts.provider_attributes``.
 
 The bindings' packages on PyPI hold each provider's schema: the one of CDK Terrain a provider 6, an older one of cdktf
-5.100. Both are locked by hash and have environments of their own below ``.tools/``. What is written,
-``tests/data/provider_attributes.json``, is small, and is all that a test needs.
+5.100. Both are locked by hash and have environments of their own below ``.tools/``. The result,
+``tests/data/provider_attributes.json``, is small, and a test needs nothing else.
 """
 
 import base64

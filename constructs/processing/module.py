@@ -121,8 +121,7 @@ class ProcessingModule(Construct):
             for found in deployments
             if ids[found.node.id] == 1 and addresses[found.node.path] != found.node.id
         ]
-        if moved:
-            stack.add_override("moved", moved)
+        stack.add_override("moved", moved or None)
 
 
 @cache
