@@ -76,7 +76,7 @@ def test_outputs_of_the_examples(applied: tuple[Mapping[str, Terraform], Mapping
     outputs = terraform["everything"].outputs()["processing"]
     assert outputs["scaled_run_arn"].endswith(":stateMachine:plant-processing")
     tables = clouds["two_plants"].client("dynamodb").list_tables()["TableNames"]
-    assert tables == ["north-RealtimeFeatures", "plant-RealtimeFeatures", "south-RealtimeFeatures"]
+    assert sorted(tables) == ["north-RealtimeFeatures", "plant-RealtimeFeatures", "south-RealtimeFeatures"]
 
 
 def test_everything_names_every_variable() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.definitions.layout import training_key
+from handler.definitions.layout import tiles_key
 from machine_features import FeatureStore
 from scripts.synth import MODULE, ROOT
 from tests.harness import at
@@ -83,11 +83,11 @@ def test_an_upgrade_destroys_nothing_and_everything_is_readable(
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
     rows = FeatureStore.open(BUCKET, TABLE, REGION).training(at(8), at(10)).collect()
     assert rows.height == 4
-    old_tiles = s3.head_object(Bucket=BUCKET, Key=training_key(at(10)))["ETag"]
+    old_tiles = s3.head_object(Bucket=BUCKET, Key=tiles_key(at(9)))["ETag"]
     as_of = "2025-10-15T10:00:00Z"
     answer = run_handler(cloud, KEYS, {"as_of": as_of}, bucket=BUCKET, table=TABLE, now=as_of)
     assert (answer["tiles"]["built"], answer["online"]["written"]) == (2, 2)
-    assert s3.head_object(Bucket=BUCKET, Key=training_key(at(10)))["ETag"] != old_tiles
+    assert s3.head_object(Bucket=BUCKET, Key=tiles_key(at(9)))["ETag"] != old_tiles
     again = FeatureStore.open(BUCKET, TABLE, REGION).training(at(8), at(10), features=["vibration_rms_mean_1h"])
     assert again.collect().get_column("vibration_rms_mean_1h").to_list() == pytest.approx(
         rows.get_column("vibration_rms_mean_1h").to_list()

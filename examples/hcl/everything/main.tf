@@ -89,6 +89,7 @@ module "processing" {
   allowed_lateness_hours         = 24
   future_tolerance_minutes       = 15
   raw_retention_hours            = 8760
+  max_machines                   = 100000
   features_file_path             = "./features.toml"
 
   # Many functions for one run
