@@ -39,7 +39,7 @@ _FILE_BYTES: Final = 64 * 2**20
 """Files that are read together, and the bytes that they should not pass."""
 
 _LITTLE_BYTES: Final = 8 * 2**20
-"""Bytes of files below which all their rows are read, whatever machines were asked for."""
+"""Bytes of files below which all their rows are read: to sort out the machines of many small files takes longer."""
 
 _EXPIRED: Final = "neither tiles nor raw objects are there any more"
 _DAMAGED: Final = "the tiles are damaged, and the raw objects are gone"
@@ -257,11 +257,17 @@ class _Reading:
             others += some.keys() - whole.keys()
             if whole:
                 rows = pl.scan_parquet(list(whole.values()))
-                is_little = sum(map(len, whole.values())) < _LITTLE_BYTES  # to sort out many small files takes longer
-                found.append(self._take_machines(rows.collect().lazy() if is_little else rows, keep=None).collect())
-        for partition, tiles in self._read_tiles(others):
-            hours = roll_up_hours(tiles, self.source.spec)
-            found.append(hours.with_columns(partition=pl.lit(partition, INSTANT)))
+                is_little = sum(map(len, whole.values())) < _LITTLE_BYTES
+                found.append(self._take_machines(rows.collect().lazy() if is_little else rows).collect())
+        for tiles in self._read_tiles(others):
+            for (partition,), some_tiles in (
+                self._take_machines(tiles.lazy())
+                .collect()
+                .partition_by("partition", as_dict=True, include_key=False)
+                .items()
+            ):
+                hours = roll_up_hours(some_tiles, self.source.spec)
+                found.append(hours.with_columns(partition=pl.lit(partition, INSTANT)))
         self.hours = pl.concat(found)
 
     def _get_beside(self, partition: datetime) -> Mapping[str, str]:
@@ -275,19 +281,18 @@ class _Reading:
     def _load_tiles(self, doubtful: pl.DataFrame) -> pl.DataFrame:
         """Load the tiles of some hours of machines, with ``hour_start`` and ``partition``."""
         partitions = doubtful.get_column("partition").unique().sort().to_list()
-        found = [empty_frame({**TILE_SCHEMA, "hour_start": INSTANT, "partition": INSTANT})]
-        for partition, tiles in self._read_tiles(partitions):
-            placed = tiles.with_columns(
-                hour_start=pl.col("tile_start").dt.truncate("1h"), partition=pl.lit(partition, INSTANT)
-            )
+        found = [empty_frame({**TILE_SCHEMA, "partition": INSTANT, "hour_start": INSTANT})]
+        for tiles in self._read_tiles(partitions):
+            placed = tiles.with_columns(hour_start=pl.col("tile_start").dt.truncate("1h"))
             found.append(placed.join(doubtful, on=[*MACHINE_HOUR, "partition"], how="semi"))
         return pl.concat(found)
 
-    def _read_tiles(self, partitions: Collection[datetime]) -> Iterator[tuple[datetime, pl.DataFrame]]:
-        """Read the tiles of partitions, those of the machines that were asked for; of those that are gone nothing."""
+    def _read_tiles(self, partitions: Collection[datetime]) -> Iterator[pl.DataFrame]:
+        """Read the tiles of partitions, with ``partition``, some files together; of those that are gone nothing."""
         kept = [each for each in partitions if each in self.manifests]
         damaged = []
         for some in self._read_in_groups(kept, tiles_key):
+            whole = {}
             for partition, data in some.items():
                 manifest = read_manifest(data) if is_whole(data) else None
                 if manifest is None:
@@ -295,7 +300,8 @@ class _Reading:
                 elif manifest.fingerprint != self.manifests[partition].fingerprint:
                     raise OvertakenError(tiles_key(partition))
                 else:
-                    yield partition, self._take_machines(pl.scan_parquet(data), TILE_SCHEMA).collect()
+                    whole[partition] = data
+            yield self._decode_tiles(whole)
         if damaged:
             listings, _ = self.source.lake.list_partitions(damaged)
             for partition, listing in listings.items():
@@ -307,7 +313,14 @@ class _Reading:
         for partition in sorted(each for each in partitions if each in self.raw):
             if partition not in self.built:
                 self.built[partition] = self._build(partition)
-            yield partition, self._take_machines(pl.scan_parquet(self.built[partition]), TILE_SCHEMA).collect()
+            yield self._decode_tiles({partition: self.built[partition]})
+
+    def _decode_tiles(self, files: Mapping[datetime, bytes]) -> pl.DataFrame:
+        is_little = sum(map(len, files.values())) < _LITTLE_BYTES
+        scans = [pl.scan_parquet(data).with_columns(partition=place) for place, data in enumerate(files.values())]
+        tiles = pl.collect_all(scans if is_little else map(self._take_machines, scans))
+        numbered = pl.concat([empty_frame({**TILE_SCHEMA, "partition": pl.Int32()}), *tiles])
+        return numbered.with_columns(partition=pl.lit(pl.Series(list(files), dtype=INSTANT)).gather("partition"))
 
     def _build(self, partition: datetime) -> bytes:
         """Build a tile file from raw objects, and keep it in memory only."""
@@ -319,10 +332,9 @@ class _Reading:
         )
         return mapped.tiles
 
-    def _take_machines(self, rows: pl.LazyFrame, keep: Mapping[str, pl.DataType] | None) -> pl.LazyFrame:
+    def _take_machines(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         machines = self.source.machines
-        rows = rows if machines is None else rows.filter(pl.col("machine_id").is_in(list(machines)))
-        return rows if keep is None else rows.select(*keep)
+        return rows if machines is None else rows.filter(pl.col("machine_id").is_in(list(machines)))
 
     def _read_in_groups(
         self, partitions: Sequence[datetime], make_key: Callable[[datetime], str]

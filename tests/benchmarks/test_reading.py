@@ -3,6 +3,7 @@
 import io
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import polars as pl
@@ -14,14 +15,16 @@ from handler.definitions.layout import training_key
 from handler.definitions.schema import feature_schema, row_schema
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
+from handler.plan import Plan
 from handler.stores.online import to_items
 from handler.stores.training import Origin, write_training_hours
+from handler.tiles.files import PartitionFiles
 from machine_features import FeatureStore, to_pandas
 from machine_features.online import make_client, read_items
 from tests.benchmarks.conftest import Collected, Sizes
 from tests.benchmarks.figures import Contestant, Figure, at_least, at_most, run_race
 from tests.benchmarks.servers import running_server
-from tests.harness import HOUR, T0, at
+from tests.harness import HOUR, T0, at, line, write_raw
 
 SPEC = FeatureSpec.load()
 FIVE = [name for name in feature_schema(SPEC) if "mean" in name or "std" in name][:5]
@@ -84,6 +87,43 @@ def test_month_of_training_rows(
         title = f"`training`, {month}, {name}, against {other}"
         how = race.describe(name, other)
         collected.figures.append(Figure(title, bound, race.ratio(other, name), "x", race.rounds, how))
+
+
+@pytest.fixture(scope="module")
+def arrived(work_folder: Path, sizes: Sizes) -> FeatureStore:
+    """The tiles of a month and a day of ten machines, with readings that come late."""
+    folder = work_folder / "arrived"
+    for hour in range(sizes.training_hours + 24):
+        lines = [
+            line(
+                f"M{machine}", at(hour - (hour % 10 == machine), minutes=5 * tile), vibration=machine, temperature=tile
+            )
+            for machine in range(10)
+            for tile in range(12)
+        ]
+        write_raw(folder, at(hour), "a.jsonl", lines)
+    lake = Lake.open(folder.as_uri())
+    plan = Plan(T0, at(sizes.training_hours + 24), SPEC.lookback, timedelta(hours=24))
+    for _ in PartitionFiles(lake, SPEC, plan).bring_up_to_date():
+        pass
+    return FeatureStore.open(folder)
+
+
+def test_month_of_rows_as_they_were_known(
+    benchmark: BenchmarkFixture, collected: Collected, sizes: Sizes, arrived: FeatureStore
+) -> None:
+    machines = [f"M{number}" for number in range(10)]
+
+    def read() -> pl.DataFrame:
+        fresh = FeatureStore.open(arrived.location)
+        rows = fresh.training(at(24), at(sizes.training_hours + 24), machines=machines, knowledge="as_of")
+        return rows.collect()
+
+    assert read().height == 10 * sizes.training_hours
+    race = run_race(benchmark, Contestant("read", read), rounds=sizes.few_rounds)
+    title = f"`training` as it was known, {sizes.training_hours} h of 10 machines, processor time"
+    seconds = median(race.processor["read"])
+    collected.figures.append(Figure(title, at_most(2), seconds, "s", race.rounds, race.describe("read")))
 
 
 def test_features_as_of_instants(
