@@ -4,6 +4,7 @@
 
     ProcessingError
     ├── ArgumentError            an argument is wrong; it is a ValueError, too
+    │   ├── ColumnTypeError      a column of pandas holds something else; it is a TypeError, too
     │   └── UnknownNameError     there is no feature or failure code of this name
     ├── ConfigurationError       the lake, the table or AWS is not where it was said to be
     ├── LakeError                the object store refused, did not answer, or holds a damaged file
@@ -29,6 +30,7 @@ from handler.definitions.timestamps import HOUR, format_instant
 
 __all__ = [
     "ArgumentError",
+    "ColumnTypeError",
     "ConfigurationError",
     "DamagedFileError",
     "LakeError",
@@ -65,6 +67,10 @@ class UnknownNameError(ArgumentError):
     def __init__(self, kind: str, name: str, names: Collection[str]) -> None:
         super().__init__(describe_unknown(kind, name, names))
         self.name = name
+
+
+class ColumnTypeError(ArgumentError, TypeError):
+    """A column of pandas holds values that no column here can hold."""
 
 
 class UnknownMachineWarning(UserWarning):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from handler.definitions.layout import failures_key, hours_key, tiles_key, training_key
+from handler.definitions.layout import RAW, failures_key, hours_key, partition_path, tiles_key, training_key
 from handler.definitions.schema import HOUR_FILE_SCHEMA, TILE_SCHEMA, empty_frame, row_schema
 from handler.definitions.spec import FeatureSpec
 from handler.definitions.timestamps import FUTURE_TOLERANCE, HOUR, INSTANT, floor_to
@@ -20,10 +20,10 @@ from handler.plan import Plan
 from handler.stores.training import Origin
 from handler.tiles.files import read_manifest
 from handler.tiles.hours import describe_hours, roll_up_hours
-from handler.tiles.manifest import TILE_FORMAT, Manifest, fingerprint_inputs
+from handler.tiles.manifest import INCOMPLETE, TILE_FORMAT, Manifest, fingerprint_inputs
 from handler.tiles.partition import RawPartition, map_partitions
 from machine_features.catalogue import list_features
-from machine_features.errors import OvertakenError, UnknownPastError
+from machine_features.errors import LakeError, OvertakenError, UnknownPastError
 from machine_features.training import KEYS
 from machine_features.windows import MACHINE_HOUR, compute_rows, find_doubtful_hours, narrow_spec
 
@@ -186,13 +186,13 @@ class _Reading:
         lake, asked = self.source.lake, (str(TILE_FORMAT), self.source.spec.fingerprint)
         versions = lake.look_up(key(partition) for partition in partitions for key in (tiles_key, hours_key))
         stored = [partition for partition in sorted(partitions) if tiles_key(partition) in versions]
-        bad: dict[datetime, str] = {}
+        bad, incomplete = dict[datetime, str](), set[datetime]()
         for partition, tail in zip(stored, lake.read_tails(map(tiles_key, stored)), strict=True):
             manifest = read_manifest(tail)
             if manifest is None:
                 bad[partition] = _DAMAGED
                 continue
-            release, tolerance, features, *_ = manifest.fingerprint.split(":")
+            release, tolerance, features = (*manifest.fingerprint.split(":"), "", "")[:3]
             if release == str(TILE_FORMAT):
                 self.future_tolerance = int(tolerance) * timedelta(minutes=1)
             if (release, features) != asked:
@@ -200,9 +200,12 @@ class _Reading:
                 continue
             beside = {key: version for key, version in manifest.beside.items() if versions.get(key) == version}
             self.manifests[partition] = replace(manifest, beside=beside)
+            if manifest.fingerprint.endswith(INCOMPLETE):  # raw objects were deleted while it was built
+                incomplete.add(partition)
         absent = partitions.difference(stored)
-        listings, _ = lake.list_partitions(absent | bad.keys())
+        listings, _ = lake.list_partitions(absent | bad.keys() | incomplete)
         self.raw = {partition: listing for partition, listing in listings.items() if listing.objects}
+        self.manifests = {partition: each for partition, each in self.manifests.items() if partition not in self.raw}
         absent -= self.raw.keys()
         self.gone = {partition: cause for partition, cause in bad.items() if partition not in self.raw}
         self.gone |= dict.fromkeys(self._find_expired(seen, absent), _EXPIRED)
@@ -330,6 +333,8 @@ class _Reading:
         (mapped,) = map_partitions(
             [RawPartition(partition, batches, fingerprint, tolerance)], spec, self.source.allowed_lateness
         )
+        if mapped.manifest.fingerprint != fingerprint:
+            raise LakeError(f"read {RAW}/{partition_path(partition)}/", "objects were deleted meanwhile; read again")
         return mapped.tiles
 
     def _take_machines(self, rows: pl.LazyFrame) -> pl.LazyFrame:

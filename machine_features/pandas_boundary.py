@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from handler.definitions.timestamps import INSTANT
+from machine_features.errors import ColumnTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def from_pandas(frame: "pd.DataFrame") -> pl.DataFrame:
 
     Raises
     ------
-    TypeError
+    ColumnTypeError
         If a column holds something else than numbers, truth values, text, categories or times.
     """
     return pl.DataFrame([_convert_back(str(name), frame[name]) for name in frame.columns])
@@ -116,7 +117,7 @@ def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
         return pl.Series(
             name, values, INSTANT if any(value and value.tzinfo for value in values) else pl.Datetime("us")
         )
-    raise TypeError(f"column {name} of type {kind} holds more than text; convert it first")
+    raise ColumnTypeError(f"column {name} of type {kind} holds more than text; convert it first")
 
 
 def _list_values(column: "pd.Series[Any]") -> list[Any]:

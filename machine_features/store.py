@@ -20,6 +20,7 @@ from machine_features.catalogue import list_features, write_catalogue
 from machine_features.errors import (
     ArgumentError,
     ConfigurationError,
+    LakeError,
     OnlineStoreError,
     UnknownMachineWarning,
     UnknownNameError,
@@ -596,8 +597,11 @@ class FeatureStore:
         def read(hours: Iterable[datetime]) -> pl.LazyFrame:
             return self.scanner.scan([training_key(hour) for hour in hours], schema)
 
-        if place.folder is not None:
-            place.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if place.folder is not None:
+                place.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LakeError(f"make the folder {place.folder}", str(error)) from error
         there = Lake.open(place.name, endpoint=os.environ.get("AWS_ENDPOINT_URL"), region=self.region)
         hours = {hour: versions[training_key(hour)] for hour in found}
         return export_days(there, place.prefix, hours, list(schema), read)

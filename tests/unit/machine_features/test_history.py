@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -13,6 +13,11 @@ import pytest
 
 from handler.definitions.layout import partition_path
 from handler.definitions.spec import FeatureSpec
+from handler.lake.lake import Lake, ReadBatch
+from handler.lake.listing import Listing
+from handler.lake.parquet import encode_parquet, seal
+from handler.tiles.files import read_manifest
+from handler.tiles.manifest import Manifest
 from machine_features import FeatureStore
 from machine_features.errors import LakeError, UnknownPastError
 from tests.frames import assert_close
@@ -179,10 +184,11 @@ def other(request: pytest.FixtureRequest) -> FeatureSpec:
 
 
 def test_tiles_of_other_features_are_computed_anew_from_raw(other: FeatureSpec, root: Path, tmp_path: Path) -> None:
+    write_raw(root, at(HOURS), "a.jsonl", [line("M1", at(HOURS + 0.5), vibration=1)])
     raw = shutil.copytree(root / "raw", tmp_path / "other" / "raw")
     changed = Pipeline(root, spec=other, time_window=HOUR, allowed_lateness=0 * HOUR)
-    changed.run(at(HOURS), lookback=0 * HOUR)  # one partition is built anew
-    Pipeline(raw.parent, spec=other).backfill(at(-2), at(HOURS))
+    changed.run(at(HOURS + 1), lookback=0 * HOUR)  # only the newest partition has the new readings
+    Pipeline(raw.parent, spec=other).backfill(at(-2), at(HOURS + 1))
     assert FeatureStore.open(root).spec == other
     before = digest_tree(root)
     assert_close(read_past(root), read_past(raw.parent))
@@ -200,6 +206,40 @@ def test_tiles_of_another_release_are_computed_anew(root: Path, monkeypatch: pyt
     remove_raw(root, at(5))
     with pytest.raises(UnknownPastError, match="or release"):
         read_past(root, 5, 6)
+
+
+def change_fingerprint(root: Path, hour: datetime, fingerprint: str) -> None:
+    path = find(root, "processed/tiles", hour)
+    manifest = read_manifest(path.read_bytes())
+    assert manifest is not None
+    other = Manifest(fingerprint or f"{manifest.fingerprint}:incomplete", manifest.lateness)
+    path.write_bytes(seal(encode_parquet(pl.read_parquet(path).head(1), other.to_metadata())))
+
+
+@pytest.mark.parametrize("fingerprint", ["", "another form"])
+def test_tiles_that_lack_objects_or_are_of_another_form_are_computed_anew(fingerprint: str, root: Path) -> None:
+    whole = read_past(root)
+    change_fingerprint(root, at(5), fingerprint)
+    assert_close(read_past(root), whole)
+    remove_raw(root, at(5))
+    if fingerprint:
+        with pytest.raises(UnknownPastError, match="or release"):
+            read_past(root)
+    else:
+        assert read_past(root).height == whole.height  # no more of it can be known
+
+
+def test_object_that_is_deleted_while_it_is_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove_files(root, at(5))
+    real = Lake.split_batches
+
+    def delete(lake: Lake, listing: Listing) -> Iterator[ReadBatch]:
+        remove_raw(root, at(5))
+        return real(lake, listing)
+
+    monkeypatch.setattr(Lake, "split_batches", delete)
+    with pytest.raises(LakeError, match="hour=05/: objects were deleted meanwhile; read again"):
+        read_past(root)
 
 
 def test_partition_that_no_run_has_seen_counts(root: Path) -> None:
@@ -247,8 +287,6 @@ def test_any_windows_and_any_lateness_equal_what_a_run_at_the_hour_saw(seed: int
 
 
 def test_what_is_asked_for_decides_what_is_read(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from handler.lake.lake import Lake
-
     read: list[str] = []
     real = Lake.read
 
