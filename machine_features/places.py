@@ -58,6 +58,13 @@ class Place:
         >>> Place.read("s3://plant/features").prefix, Place.read("plant").folder, Place.read("/lake").name
         ('features/', None, 'file:///lake')
         """
+        try:
+            return cls._read(location)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigurationError("lake", f"{location!r} names no place ({error}); {_FORMS}") from error
+
+    @classmethod
+    def _read(cls, location: Location) -> Self:
         text = os.fspath(location) if isinstance(location, str | os.PathLike) else None
         if not isinstance(text, str) or not text or "\0" in text:
             raise ConfigurationError("lake", f"{location!r} names no place; {_FORMS}")

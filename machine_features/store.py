@@ -48,6 +48,9 @@ from machine_features.training import KEYS, TrainingFiles, select_rows, unite_sc
 Knowledge = Literal["latest", "as_of"]
 
 _ALLOWED_LATENESS: Final = timedelta(hours=24)
+_MOST_NAMES: Final = 500
+"""Attributes that DynamoDB is asked for by name: an expression of more than 4 KB is refused."""
+
 _YEARS: Final = range(1971, 9999)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
@@ -471,7 +474,7 @@ class FeatureStore:
         if self.table is None and kept.is_file():
             items = read_kept_items(kept)
         else:
-            names = None if features is None else list(schema)
+            names = None if features is None or len(schema) > _MOST_NAMES else list(schema)
             items = read_items(self._dynamodb, self._name_table(), dict.fromkeys(ids), names)
         try:
             return lay_out(ids, items, schema, age, instant)

@@ -286,6 +286,18 @@ def test_any_windows_and_any_lateness_equal_what_a_run_at_the_hour_saw(seed: int
     assert_close(rows, pl.concat(then).filter(pl.col("event_timestamp") <= end))
 
 
+@pytest.mark.parametrize("limit", ["_WINDOW_ROWS", "_LITTLE_BYTES", "_FILE_BYTES"])
+@pytest.mark.parametrize("is_copy", [False, True], ids=["hours", "tiles"])
+def test_memory_bounds_change_no_row(
+    limit: str, is_copy: bool, plant: Plant, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = root if is_copy else plant.pipeline.root  # a copied file is of another version than its tile file notes
+    whole = read_past(lake, machines=["M1", "M3"])
+    monkeypatch.setattr(f"machine_features.history.{limit}", 1)
+    assert_close(read_past(lake, machines=["M1", "M3"]), whole)
+    assert whole.height == 2 * HOURS
+
+
 def test_what_is_asked_for_decides_what_is_read(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = Lake.read
