@@ -68,6 +68,7 @@ def test_an_attribute_that_is_gone_would_be_found() -> None:
     }
 
 
+@pytest.mark.verify
 def test_extract_is_what_the_bindings_say() -> None:
     find_tool("provider-5", ".ready")
     find_tool("cdktn", "bin/python")
