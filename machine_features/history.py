@@ -212,27 +212,16 @@ class _Reading:
         self._refuse_gone(seen)
 
     def _find_expired(self, seen: Mapping[datetime, Collection[datetime]], absent: set[datetime]) -> set[datetime]:
-        """Find the absent partitions that held something which the rows see, as the training files of the hours say.
-
-        Where there is no such file, or one of an earlier release, the partition's failure file says that it was there.
-        """
-        lake, by_hour = (
-            self.source.lake,
-            {floor_to(each, HOUR): absent.intersection(some) for each, some in seen.items()},
-        )
+        """Find the absent partitions that were there: their failure files, or training files of the hours, say it."""
+        lake = self.source.lake
+        by_hour = {floor_to(each, HOUR): absent.intersection(some) for each, some in seen.items()}
         keys = {hour: training_key(hour) for hour, some in by_hour.items() if some}
         stored = lake.look_up([*keys.values(), *map(failures_key, absent)])
+        found = {partition for partition in absent if failures_key(partition) in stored}
         there = [hour for hour, key in keys.items() if key in stored]
-        origins = zip(there, lake.read_tails(keys[hour] for hour in there), strict=True)
-        made_of = {
-            hour: origin.list_partitions() for hour, tail in origins if (origin := Origin.from_seal(Seal.read(tail)))
-        }
-        found = set()
-        for hour in keys:
-            listed = made_of.get(hour)
-            found |= {
-                each for each in by_hour[hour] if (failures_key(each) in stored if listed is None else each in listed)
-            }
+        for hour, tail in zip(there, lake.read_tails(keys[hour] for hour in there), strict=True):
+            origin = Origin.from_seal(Seal.read(tail))
+            found |= by_hour[hour] & (origin.list_partitions() or set() if origin else set())
         return found
 
     def _refuse_gone(self, seen: Mapping[datetime, Collection[datetime]]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from handler.definitions.errors import LakeError
-from handler.definitions.layout import tiles_key
+from handler.definitions.layout import failures_key, tiles_key
 from handler.definitions.raw import RawContent
 from handler.definitions.schema import Schema
 from handler.definitions.spec import FeatureSpec
@@ -78,11 +78,11 @@ class Tracer:
         plan = Plan(as_of - HOUR, as_of, window, self.allowed_lateness, self.future_tolerance)
         partitions = sorted(plan.list_contributors([as_of]))
         listings, _ = self.lake.list_partitions(partitions)
-        tiles = self.lake.look_up(map(tiles_key, partitions))
+        stored = self.lake.look_up(key(partition) for partition in partitions for key in (tiles_key, failures_key))
         found = [pl.DataFrame(schema=dict(SCHEMA))]
         for partition in partitions:
-            if not listings[partition].objects and tiles_key(partition) in tiles:
-                gone = "its raw objects are gone, and only its tiles are left"
+            if not listings[partition].objects and {tiles_key(partition), failures_key(partition)} & stored.keys():
+                gone = "its raw objects are gone, and only processed files are left"
                 raise LakeError(f"trace lines of {format_instant(partition)}", gone)
             lines = self._classify(machine_id, partition, listings[partition])
             time = pl.col("event_time")

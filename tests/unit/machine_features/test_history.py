@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from handler.definitions.layout import partition_path
+from handler.definitions.layout import partition_path, tiles_key
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake, ReadBatch
 from handler.lake.listing import Listing
@@ -21,7 +21,7 @@ from handler.tiles.manifest import Manifest
 from machine_features import FeatureStore
 from machine_features.errors import LakeError, UnknownPastError
 from tests.frames import assert_close
-from tests.harness import HOUR, T0, Pipeline, at, line, write_raw
+from tests.harness import HOUR, T0, Aws, Pipeline, at, line, write_raw
 from tests.unit.machine_features.conftest import HOURS, Plant
 
 MEAN, COUNT = "vibration_rms_mean_1h", "vibration_rms_count_24h"
@@ -284,6 +284,25 @@ def test_any_windows_and_any_lateness_equal_what_a_run_at_the_hour_saw(seed: int
     end = rows.get_column("event_timestamp").max()
     assert rows.height
     assert_close(rows, pl.concat(then).filter(pl.col("event_timestamp") <= end))
+
+
+def test_bucket_without_some_tiles_is_computed_from_raw(plant: Plant, aws: Aws) -> None:
+    root = plant.pipeline.root
+    for path in (*root.rglob("*.parquet"), *root.rglob("*.jsonl")):
+        key = path.relative_to(root).as_posix()
+        if not key.startswith((tiles_key(at(3)), f"raw/{partition_path(at(9))}")):
+            aws.s3.put_object(Bucket="lake", Key=key, Body=path.read_bytes())
+    rows = FeatureStore.open("lake").training(T0, at(HOURS), knowledge="as_of").drop("created_timestamp").collect()
+    assert_close(rows, read_past(root))
+
+
+@pytest.mark.parametrize("kept", ["tiles", "failures"])
+def test_trace_says_that_raw_objects_are_gone(kept: str, root: Path) -> None:
+    remove_raw(root, at(5))
+    (other,) = {"tiles", "failures"} - {kept}
+    find(root, f"processed/{other}", at(5)).unlink()
+    with pytest.raises(LakeError, match="trace lines of 2025-10-15T05:00:00Z: its raw objects are gone"):
+        FeatureStore.open(root).trace("M1", at(6), MEAN)
 
 
 @pytest.mark.parametrize("limit", ["_WINDOW_ROWS", "_LITTLE_BYTES", "_FILE_BYTES"])
