@@ -1,5 +1,6 @@
 """The function's entry point: event in, answer out; the only reader of the environment and the clock."""
 
+import json
 import os
 
 if "JEMALLOC_CONF" in os.environ:
@@ -21,9 +22,9 @@ from handler.definitions.schema import require_small_items
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.observability import emit_metrics, logger
-from handler.pipeline.exchange import Exchange
+from handler.pipeline.exchange import Exchange, digest
 from handler.pipeline.run import Job, run_pipeline
-from handler.pipeline.stages import take_stage
+from handler.pipeline.stages import read_stage, take_stage
 from handler.plan import Plan, make_plan
 from handler.settings import Settings
 from handler.stores.online import RETENTION, OnlineResult, to_items, write_items
@@ -133,9 +134,13 @@ def read_plan(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, n
 
 def run_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, now: datetime) -> dict[str, Any]:
     """Take one stage of a run: the first says what the run answers for, the others read it."""
+    fields = read_stage(event)
     exchange = Exchange(open_lake(settings.lake, settings.endpoint, settings.region), event.get("run", ""))
-    if event["stage"] == "plan" and not exchange.holds("plan/plan.json"):
-        exchange.write_plan(read_plan(event.get("event", {}), spec, settings, now), now, spec.digest)
+    if event["stage"] == "plan":
+        asked, started = fields.get("event", {}), fields.get("started", now)
+        name = digest(json.dumps([asked, event.get("started")], sort_keys=True, default=str))
+        if not exchange.is_begun(name):
+            exchange.write_plan(read_plan(asked, spec, settings, started), started, spec.digest, name)
     return take_stage(event, exchange, spec.digest, lambda plan, started: prepare_job(plan, spec, settings, started))
 
 

@@ -121,7 +121,7 @@ def write_states(*, partition: str, function_arn: str, bucket: str) -> States:
         }
 
     lists = {"ResultSelector": {"lists.$": "$.Payload"}}
-    asked = {"event.$": "$", "part_bytes": "${var.part_megabytes * 1048576}"}
+    asked = {"event.$": "$", "started.$": "$$.Execution.StartTime", "part_bytes": "${var.part_megabytes * 1048576}"}
     stages = {
         "Plan": take_one("plan", asked, **lists, Next="Any to map"),
         **take_listed("Map", "maps", then="Any to combine"),

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,12 +21,11 @@ from handler.definitions.timestamps import format_instant
 from handler.features.history import History
 from handler.features.rows import compute_features
 from handler.lake.lake import Lake
-from handler.lake.parquet import Seal
 from handler.pipeline.inputs import KnownInputs
 from handler.pipeline.loss import require_no_loss
 from handler.plan import Plan, group_into_blocks, limit_hours
 from handler.stores.online import OnlineResult
-from handler.stores.training import Origin, count_rows, write_training_hours
+from handler.stores.training import Origin, write_training_hours
 from handler.tiles.builder import MappedPartition
 from handler.tiles.files import PartitionFiles
 from handler.tiles.groups import ALL_MACHINES, MachineRange, require_few_machines
@@ -147,12 +146,17 @@ class Run:
         if 2 * mapped.counts.failures > mapped.counts.lines:
             self.job.warn(_MANY_FAILURES, fields | {"failures": mapped.counts.failures})
 
-    def find_hours_to_write(self) -> dict[datetime, Origin]:
+    def find_hours_to_write(self, set_out: Collection[datetime] = ()) -> dict[datetime, Origin]:
         """Find the training hours to write: those within reach that are not there, or were made of other tiles.
 
         What a training file was made of stands in its footer. So it does not matter which run built the tiles anew, or
         whether it came as far as the training files. Earlier hours than the span's are written only where a row may be
         in them. A file stands where less is there than it was made of. The accounting counts all that is not written.
+
+        Parameters
+        ----------
+        set_out
+            Hours that an earlier try of this run was to write: those that are right now are counted as written.
 
         Returns
         -------
@@ -172,27 +176,29 @@ class Run:
         keys = {hour: training_key(hour) for hour in sorted(plan.reach)}
         stored = lake.look_up(keys.values())
         there = [hour for hour, key in keys.items() if key in stored]
-        found = dict(zip(there, lake.read_tails(keys[hour] for hour in there), strict=True))
-        before = {hour: Origin.read(tail) for hour, tail in found.items()}
+        before = dict(zip(there, map(Origin.read, lake.read_tails(keys[hour] for hour in there)), strict=True))
         inputs = KnownInputs.find(self.files, before.values())
         to_write: dict[datetime, Origin] = {}
-        current: dict[datetime, int] = {}
+        right: dict[datetime, int] = {}
         left: list[datetime] = []
         for hour in keys:
             origin = Origin.describe(self.job.spec, plan.allowed_lateness, seen_by.get(hour, {}))
-            if before.get(hour) == origin:
-                if hour in plan.training_hours:
-                    current[hour] = count_rows(Seal.read(found[hour]))
-            elif hour in plan.training_hours or hour in seen_by or hour in found:
-                must_be_written = hour in plan.training_hours and hour not in found and not plan.is_backfill
-                if not must_be_written and inputs.are_fewer(hour, origin, before.get(hour)):
+            known = before.get(hour)
+            if known == origin:
+                right[hour] = known.rows
+            elif hour in plan.training_hours or hour in seen_by or hour in before:
+                must_be_written = hour in plan.training_hours and hour not in before and not plan.is_backfill
+                if not must_be_written and inputs.are_fewer(hour, origin, known):
                     left.append(hour)
                 else:
                     to_write[hour] = origin
         if not plan.accept_loss:
             origins = {hour: known for hour in to_write if (known := before.get(hour)) is not None}
             require_no_loss(self.files, origins)
-        self.accounting.add_standing(current, kept=[hour for hour in left if hour in found], not_written=left)
+        written = [rows for hour, rows in right.items() if hour in set_out]
+        current = {hour: rows for hour, rows in right.items() if hour in plan.training_hours.difference(set_out)}
+        self.accounting.add_standing(current, kept=[hour for hour in left if hour in before], not_written=left)
+        self.accounting.add_written(len(written), sum(written))
         return to_write
 
     def write_newest(self, to_write: Mapping[datetime, Origin]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -38,12 +39,15 @@ class Origin:
         The text of the features.toml, for whoever reads the file; words and comments may differ.
     partitions
         Those partitions, as hours since 1970, ascending; None where the file does not say it.
+    rows
+        How many rows the file has.
     """
 
     made_by: str
     made_of: str
     features: str = field(compare=False)
     partitions: tuple[int, ...] | None = field(default=None, compare=False)
+    rows: int = field(default=0, compare=False)
 
     @classmethod
     def describe(cls, spec: FeatureSpec, allowed_lateness: timedelta, partitions: Mapping[datetime, str]) -> Self:
@@ -109,16 +113,11 @@ class Origin:
             return None
         numbers = json.loads(found.metadata.get(_PARTITIONS, "null"))
         partitions = None if numbers is None else tuple(numbers)
-        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], found.metadata[_TEXT], partitions)
+        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], sys.intern(found.metadata[_TEXT]), partitions)
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def count_rows(found: Seal | None) -> int:
-    """Count the rows of a training file, which its footer says; 0 of a damaged file."""
-    return 0 if found is None else int(found.metadata[_ROWS])
 
 
 def write_training_hours(lake: Lake, hours: Mapping[datetime, Origin], rows: pl.DataFrame, created: datetime) -> None:

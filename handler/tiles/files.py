@@ -303,9 +303,9 @@ class PartitionFiles:
         """
         damaged = self.look_at(fingerprints)
         for hour, fingerprint in sorted(fingerprints.items()):
-            if hour in self.unread:
-                continue
             is_kept = self.states.get(hour) == "kept"
+            if is_kept and hour in self.unread:
+                continue
             if not self._can_be_used(hour, damaged, has_raw=not is_kept):
                 raise DamagedFileError(tiles_key(hour), hour, is_lost=is_kept)
             if not self.manifests[hour].is_of(fingerprint):

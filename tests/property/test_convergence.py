@@ -1,22 +1,20 @@
 """Whatever happens between runs: each span run once more leaves the training files of one backfill."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.definitions.errors import LakeError
 from handler.definitions.spec import FeatureSpec
-from handler.lake.lake import Lake
 from tests.frames import assert_rows_close
 from tests.harness import HOUR, T0, Pipeline, at, line, write_raw
+from tests.interruptions import KilledError, damage, die, interrupting_at_write
 from tests.profiles import examples
 from tests.property.test_runs import assert_same_training
 
@@ -24,50 +22,6 @@ HOURS = 12
 LATENESS = 3 * HOUR
 ANCHOR = "0.jsonl"
 SPEC = FeatureSpec.parse('windows = ["1h", "3h"]\n[[readings]]\nname = "vibration_rms"\nplausible = [0, 200]')
-
-
-class KilledError(Exception):
-    """A run ends here, as if the machine had been switched off."""
-
-
-@contextmanager
-def interrupting_at_write(number: int, interrupt: Callable[[], object]) -> Iterator[None]:
-    """Do something before a write of this number, counted from 0; files of one write are written one by one."""
-    write = Lake.write
-    written = 0
-
-    def count(lake: Lake, files: Mapping[str, bytes]) -> dict[str, str]:
-        nonlocal written
-        versions: dict[str, str] = {}
-        for key, data in files.items():
-            written += 1
-            if written == number + 1:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(Lake, "write", write)
-                    interrupt()
-            versions |= write(lake, {key: data})
-        return versions
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lake, "write", count)
-        yield
-
-
-def die() -> None:
-    raise KilledError
-
-
-def damage(path: Path, random: Random) -> None:
-    """Flip a bit, cut the end off, empty or delete."""
-    data = bytearray(path.read_bytes())
-    kind = random.choice(["flip", "cut", "empty", "delete"])
-    if kind == "delete":
-        path.unlink()
-    elif kind == "flip" and data:
-        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
-        path.write_bytes(data)
-    else:
-        path.write_bytes(data[: random.randrange(len(data) + 1)] if kind == "cut" else b"")
 
 
 class Life:

@@ -254,3 +254,52 @@ def test_allocators_settings_reach_polars_by_the_name_that_lambda_takes() -> Non
     command = [sys.executable, "-c", "import handler.app"]
     said = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stderr
     assert "Begin jemalloc statistics" in said
+
+
+def plan(run_name: str, now: float = 9.1, **more: Any) -> Row:
+    return run({"stage": "plan", "run": run_name, **more}, now=at(now))
+
+
+def test_name_of_an_execution_that_is_used_again_is_an_error(lake: Path) -> None:
+    """Its stages would answer for the old span."""
+    plan("monthly", event={"start": "2025-10-15T00:00:00Z", "end": "2025-10-15T04:00:00Z"})
+    plan("monthly", event={"end": "2025-10-15T04:00:00Z", "start": "2025-10-15T00:00:00Z"})
+    with pytest.raises(EventError, match="run monthly began with another event; give each execution a name of its own"):
+        plan("monthly", event={"start": "2025-10-15T00:00:00Z", "end": "2025-10-15T05:00:00Z"})
+    started: Row = {"event": {}, "started": "2025-10-15T09:06:00.123Z"}
+    plan("hourly", **started)
+    plan("hourly", 9.2, **started)
+    with pytest.raises(EventError, match="run hourly began with another event"):
+        plan("hourly", 99, **{**started, "started": "2025-10-19T03:00:00.456Z"})
+
+
+def test_run_answers_for_the_time_at_which_its_execution_started(lake: Path) -> None:
+    write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), temperature=70)])
+    for now in (9.2, 9.7):  # the second is a try that comes late
+        planned = plan("run", now, event={}, started="2025-10-15T09:06:00.123Z")
+    take_all = {name: json.loads((lake / planned[name]["key"]).read_bytes()) for name in ("maps", "combines")}
+    for event in take_all["maps"]:
+        invoke(event)
+    divided = invoke({"stage": "divide", "run": "run"})
+    for event in json.loads((lake / divided["reduces"]["key"]).read_bytes()):
+        invoke(event)
+    answer = invoke({"stage": "answer", "run": "run"})
+    assert (answer["as_of"], answer["machines"]) == ("2025-10-15T09:05:00Z", 1)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"stage": "plan", "run": "run", "evnt": AS_OF},
+        {"stage": "plan", "run": "run", "as_of": AS_OF["as_of"]},
+        {"stage": "plan", "run": "run", "event": None},
+        {"stage": "plan", "run": "run", "event": [1]},
+        {"stage": "plan", "run": "run", "event": AS_OF, "started": "now"},
+        {"stage": "map", "run": "run"},
+        {"stage": "plan"},
+    ],
+)
+def test_stage_that_cannot_be_read_is_refused_before_anything_is_written(lake: Path, event: Row) -> None:
+    with pytest.raises(EventError):
+        invoke(event)
+    assert not (lake / "processed").exists()

@@ -2,25 +2,37 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import polars as pl
 import pytest
 
-from handler.definitions.errors import DamagedFileError, EventError, LakeError, OvertakenError, TooManyMachinesError
-from handler.definitions.layout import hours_key, tiles_key
+from handler.definitions.errors import (
+    DamagedFileError,
+    EventError,
+    LakeError,
+    MissingObjectError,
+    OvertakenError,
+    TooManyMachinesError,
+)
+from handler.definitions.layout import hours_key, partition_path, tiles_key
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
 from handler.pipeline.exchange import Exchange
 from handler.pipeline.run import Job, Run
 from handler.pipeline.stages import take_stage
 from handler.plan import Plan
-from tests.frames import assert_close
-from tests.harness import NOW, Pipeline, at, check_sums, line, stamp, write_raw
+from tests.frames import assert_close, assert_rows_close
+from tests.harness import HOUR, NOW, Pipeline, at, check_sums, line, stamp, write_raw
+from tests.interruptions import KilledError, die, flip, interrupting_at_write
 from tests.staged import compare, take_stages, without_time
 
 
@@ -48,11 +60,45 @@ class Staged(Pipeline):
         plan, divide = {"part_bytes": self.part_bytes}, {"machines": self.machines}
         return take_stages(name, self.take, self.take_all, plan=plan, divide=divide)
 
+    def plan(self, run: str) -> dict[str, Any]:
+        """Take the first stage; return where its lists are."""
+        return self.take({"stage": "plan", "run": run, "part_bytes": self.part_bytes})
+
+    def take_until_divided(self, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Take all stages up to the one that divides; return where the lists of both are."""
+        planned = self.plan(run)
+        self.take_all(planned["maps"])
+        self.take_all(planned["combines"])
+        return planned, self.take({"stage": "divide", "run": run, "machines": self.machines})
+
+    def take_stages_from_divide(self, run: str) -> dict[str, Any]:
+        divided = self.take({"stage": "divide", "run": run, "machines": self.machines})
+        self.take_all(divided["reduces"])
+        self.take_all(divided["finishes"])
+        return self.take({"stage": "answer", "run": run})
+
+    def list_steps(self, run: str) -> Iterator[str]:
+        """Take the stages of one kind after the other; name each kind when it is done."""
+        planned = self.plan(run)
+        yield "plan"
+        for name in ("maps", "combines"):
+            self.take_all(planned[name])
+            yield name
+        divided = self.take({"stage": "divide", "run": run, "machines": self.machines})
+        yield "divide"
+        for name in ("reduces", "finishes"):
+            self.take_all(divided[name])
+            yield name
+        self.take({"stage": "answer", "run": run})
+
+    def read_list(self, listed: Mapping[str, Any]) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = json.loads((self.root / listed["key"]).read_bytes())
+        assert len(events) == listed["count"]
+        return events
+
     def take_all(self, listed: Mapping[str, Any]) -> None:
         """Take the stages of a list, as a distributed map reads it, in any order: here the other way round."""
-        events = json.loads((self.root / listed["key"]).read_bytes())
-        assert len(events) == listed["count"]
-        for event in reversed(events):
+        for event in reversed(self.read_list(listed)):
             for _ in range(self.times):
                 self.take(event)
 
@@ -140,7 +186,7 @@ def test_run_that_begins_again_goes_on_from_what_is_right(both: tuple[Pipeline, 
     one, staged = both
     expected = one.run(at(6))
     run = staged.begin({"as_of": stamp(at(6))})
-    planned = staged.take({"stage": "plan", "run": run, "part_bytes": staged.part_bytes})
+    planned = staged.plan(run)
     staged.take_all(planned["maps"])
     staged.take_all(planned["combines"])
     damaged = staged.root / tiles_key(at(4))
@@ -160,7 +206,7 @@ def test_runs_that_overlap_converge(both: tuple[Pipeline, Staged]) -> None:
     """A run stands still with its maps done, lines come late, another run takes them: the next one has all of it."""
     one, staged = both
     slow = staged.begin({"as_of": stamp(at(6))})
-    planned = staged.take({"stage": "plan", "run": slow, "part_bytes": staged.part_bytes})
+    planned = staged.plan(slow)
     staged.take_all(planned["maps"])
     for pipeline in (one, staged):
         write_raw(pipeline.root, at(5), "late.jsonl", [line("M9", at(2.5), temperature=50)])
@@ -211,18 +257,245 @@ def test_features_that_change_during_a_run_end_it(both: tuple[Pipeline, Staged])
     ("event", "says"),
     [
         ({"stage": "shuffle", "run": "run-1"}, "stage 'shuffle' is none of plan, map, combine"),
-        ({"stage": "map", "run": "run-1"}, "stage map wants partition"),
+        ({"stage": None, "run": "run-1"}, "stage None is none of plan"),
+        ({"stage": ["plan"], "run": "run-1"}, "stage .'plan'. is none of plan"),
+        ({"stage": "map", "run": "run-1"}, "stage map wants partition, made_of, part"),
         ({"stage": "map", "run": "run-1", "partition": "nine"}, "write an instant"),
         ({"stage": "map", "run": "run-1", "partition": "2025-10-15T01:00:00Z", "part": -1}, "part -1 must be"),
+        ({"stage": "map", "run": "run-1", "partition": "2025-10-15T01:00:00Z", "part": 0}, "stage map wants made_of"),
+        ({"stage": "map", "run": "run-1", "made_of": "../plan"}, "made_of '../plan' must be a digest"),
+        ({"stage": "combine", "run": "run-1", "partition": "2025-10-15T01:00:00Z"}, "stage combine wants made_of"),
         ({"stage": "plan", "run": "run-1", "part_bytes": 0}, "part_bytes 0 must be a whole number from 1"),
+        ({"stage": "plan", "run": "run-1", "part_bytes": True}, "part_bytes True must be a whole number"),
+        ({"stage": "plan", "run": "run-1", "evnt": {}}, "stage plan has no evnt; its fields are stage, run, event"),
+        ({"stage": "divide", "run": "run-1", "machines": 1.5}, "machines 1.5 must be a whole number"),
+        ({"stage": "divide", "run": "run-1", "as_of": "2025-10-15T01:00:00Z"}, "stage divide has no as_of"),
+        ({"stage": "reduce", "run": "run-1"}, "stage reduce wants division, hours, shard"),
+        ({"stage": "reduce", "run": "run-1", "hours": "2025-10-15T01:00:00Z"}, "hours '.*' must be a list"),
+        ({"stage": "reduce", "run": "run-1", "hours": ["x"]}, "write an instant"),
+        ({"stage": "finish", "run": "run-1", "hour": "2025-10-15T01:00:00Z"}, "stage finish wants division"),
+        ({"stage": "answer", "run": "run-1", "division": "x"}, "stage answer has no division"),
         ({"stage": "map", "run": "../x"}, "run '../x' must be 1 to 80"),
+        ({"stage": "answer", "run": None}, "run None must be 1 to 80"),
     ],
 )
-def test_event_that_is_no_stage(both: tuple[Pipeline, Staged], event: dict[str, Any], says: str) -> None:
+def test_event_that_is_no_stage(tmp_path: Path, event: dict[str, Any], says: str) -> None:
+    """Whatever is wrong is said before anything is read, since another try would not mend it."""
+    with pytest.raises(EventError, match=says):
+        Staged(tmp_path).take(event)
+
+
+def test_event_of_a_stage_that_its_run_does_not_have(both: tuple[Pipeline, Staged]) -> None:
+    _, staged = both
+    run = staged.begin({"as_of": stamp(at(6))})
+    planned, divided = staged.take_until_divided(run)
+    first = staged.read_list(planned["maps"])[0]
+    with pytest.raises(EventError, match="part 99 is none of the 6 of partition 2025-10-15T00:00:00Z"):
+        staged.take({**first, "part": 99})
+    reduce, finish = staged.read_list(divided["reduces"])[0], staged.read_list(divided["finishes"])[0]
+    with pytest.raises(EventError, match="has no shard 99 of these hours"):
+        staged.take({**reduce, "shard": 99})
+    with pytest.raises(EventError, match="has no shard 0 of these hours"):
+        staged.take({**reduce, "hours": [stamp(at(5))]})
+    with pytest.raises(EventError, match="does not write hour 2025-10-15T23:00:00Z"):
+        staged.take({**finish, "hour": "2025-10-15T23:00:00Z"})
+    with pytest.raises(OvertakenError, match="partitions/20251015T0000"):
+        staged.take({**first, "made_of": "0" * 32})
+    with pytest.raises(MissingObjectError):
+        staged.take({**finish, "division": "0" * 32})
+
+
+def stall_and_go_on(staged: Staged, event: Mapping[str, Any], go_on: Callable[[], object]) -> None:
+    """Take a stage that stands still before its first write, while the run goes on without it."""
+    with interrupting_at_write(0, go_on):
+        staged.take(event)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 10**9])
+def test_map_that_comes_back_late_changes_no_partition(tmp_path: Path, part_bytes: int) -> None:
+    """Its run has begun again, after an object was replaced: it wrote under the new listing what it made of the old."""
+    hour, staged = at(8), Staged(tmp_path, part_bytes=part_bytes, time_window=HOUR)
+    write_raw(tmp_path, hour, "a.jsonl", [line("A", at(8, minutes=1), temperature=10)])
+    write_raw(tmp_path, hour, "b.jsonl", [line("B", at(8, minutes=2), temperature=20)])
+    run = staged.begin({"as_of": stamp(at(9))})
+    planned = staged.plan(run)
+    late = staged.read_list(planned["maps"])[-1]
+
+    def go_on() -> None:
+        nonlocal planned
+        write_raw(tmp_path, hour, "b.jsonl", [line("B", at(8, minutes=2), temperature=99)])
+        planned = staged.plan(run)
+        staged.take_all(planned["maps"])
+
+    stall_and_go_on(staged, late, go_on)
+    staged.take_all(planned["combines"])
+    if part_bytes == 1:
+        answer = staged.take_stages_from_divide(run)
+    else:  # it has written the partition's own files, which say so
+        with pytest.raises(OvertakenError, match="hour=08/tiles"):
+            staged.take_stages_from_divide(run)
+        answer = staged.take_stages(run)
+    means = {machine: row["temperature_celsius_mean_1h"] for machine, row in staged.rows_at(at(9)).items()}
+    assert means == {"A": 10, "B": 99}
+    assert (answer["tiles"]["built"], answer["lines"]["read"], answer["training"]) == (
+        1,
+        2,
+        {"files": 1, "rows": 2, "kept": 0},
+    )
+    assert staged.run(at(9))["training_current"] == 1
+
+
+@pytest.mark.parametrize("machines", [1, 100])
+def test_reduce_that_comes_back_late_changes_no_training_file(tmp_path: Path, machines: int) -> None:
+    """Its run has begun again, and divides more machines: its rows were those of other bounds."""
+    hour, staged = at(8), Staged(tmp_path, machines=machines, time_window=HOUR)
+    write_raw(tmp_path, hour, "a.jsonl", [line(name, at(8, minutes=1), temperature=10) for name in "ABC"])
+    run = staged.begin({"as_of": stamp(at(9))})
+    _, divided = staged.take_until_divided(run)
+    late = staged.read_list(divided["reduces"])[machines == 1]
+
+    def go_on() -> None:
+        nonlocal divided
+        write_raw(tmp_path, hour, "0.jsonl", [line(name, at(8, minutes=2), temperature=5) for name in "01"])
+        _, divided = staged.take_until_divided(run)
+        staged.take_all(divided["reduces"])
+
+    stall_and_go_on(staged, late, go_on)
+    staged.take_all(divided["finishes"])
+    if machines == 100:  # it wrote the training file itself, which says so
+        with pytest.raises(OvertakenError, match=r"training/.*hour=09"):
+            staged.take({"stage": "answer", "run": run})
+        answer = staged.take_stages(run)
+    else:
+        answer = staged.take({"stage": "answer", "run": run})
+    assert list(staged.rows_at(at(9))) == ["0", "1", "A", "B", "C"]
+    assert answer["training"] == {"files": 1, "rows": 5, "kept": 0}
+    assert staged.run(at(9))["training_current"] == 1
+
+
+@pytest.mark.parametrize("group", ["maps", "combines", "reduces", "finishes"])
+def test_stage_that_was_never_taken_is_no_success(both: tuple[Pipeline, Staged], group: str) -> None:
+    _, staged = both
+    run = staged.begin({"as_of": stamp(at(6))})
+
+    def take_all_but_one(name: str, lists: Mapping[str, Any]) -> None:
+        for event in staged.read_list(lists[name])[name == group :]:
+            staged.take(event)
+
+    def take_all() -> None:
+        planned = staged.plan(run)
+        take_all_but_one("maps", planned)
+        take_all_but_one("combines", planned)
+        divided = staged.take({"stage": "divide", "run": run, "machines": staged.machines})
+        take_all_but_one("reduces", divided)
+        take_all_but_one("finishes", divided)
+        staged.take({"stage": "answer", "run": run})
+
+    with pytest.raises(LakeError):
+        take_all()
+
+
+def test_run_that_begins_again_counts_what_is_there_once(both: tuple[Pipeline, Staged]) -> None:
+    one, staged = both
+    expected = one.run(at(6))
+    run = staged.begin({"as_of": stamp(at(6))})
+    _, divided = staged.take_until_divided(run)
+    staged.take_all(divided["reduces"])
+    for event in staged.read_list(divided["finishes"])[:3]:
+        staged.take(event)
+    assert without_time(staged.take_stages(run)) == without_time(expected)
+    assert without_time(staged.take_stages(run)) == without_time(expected)
+    compare(one, staged)
+
+
+@pytest.mark.parametrize("number", [0, 1, 6])
+def test_combine_that_dies_at_a_write_counts_once(both: tuple[Pipeline, Staged], number: int) -> None:
+    one, staged = both
+    expected = one.run(at(6))
+    run = staged.begin({"as_of": stamp(at(6))})
+    planned = staged.plan(run)
+    staged.take_all(planned["maps"])
+    with interrupting_at_write(number, die), suppress(KilledError):
+        staged.take_all(planned["combines"])
+    assert without_time(staged.take_stages(run)) == without_time(expected)
+
+
+@pytest.mark.parametrize("kind", ["quarantine", "failures", "hours"])
+def test_partition_without_raw_objects_needs_no_more_than_its_tiles(both: tuple[Pipeline, Staged], kind: str) -> None:
+    """A lifecycle rule took one of its files: one process keeps it, and so do stages."""
+    one, staged = both
+    for pipeline in (one, staged):
+        pipeline.run(at(6))
+        shutil.rmtree(pipeline.root / f"raw/{partition_path(at(4))}")
+        shutil.rmtree(pipeline.root / f"processed/{kind}/{partition_path(at(4))}")
+    answer = staged.run(at(6))
+    assert answer["tiles"] == {"built": 0, "reused": 4, "kept": 1}
+    assert without_time(answer) == without_time(one.run(at(6)))
+    assert_rows_close(staged.online_rows(), one.online_rows())
+
+
+def test_partition_of_which_nothing_is_left_is_an_error_that_says_so(both: tuple[Pipeline, Staged]) -> None:
     _, staged = both
     staged.run(at(6))
-    with pytest.raises(EventError, match=says):
-        staged.take(event)
+    shutil.rmtree(staged.root / f"raw/{partition_path(at(4))}")
+    tiles = staged.root / tiles_key(at(4))
+    tiles.write_bytes(tiles.read_bytes()[:-9])
+    with pytest.raises(DamagedFileError, match=r"hour=04.*its raw objects are gone; restore it, or delete it"):
+        staged.run(at(6))
+
+
+LEFT = ["plan", "planned.json", "partitions", "parts", "built", "divided.json", "divisions", "rows", "newest"]
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        *(("plan", name) for name in LEFT[:3]),
+        *(("maps", name) for name in LEFT[:4]),
+        *(("combines", name) for name in LEFT[:5]),
+        *(("divide", name) for name in LEFT[:7]),
+        *(("reduces", name) for name in LEFT),
+        *(("finishes", name) for name in LEFT),
+    ],
+)
+def test_flip_in_any_file_of_a_run_is_an_error_or_made_good(tmp_path: Path, step: str, name: str) -> None:
+    one, staged = Pipeline(tmp_path / "one"), Staged(tmp_path / "stages", part_bytes=1)
+    for pipeline in (one, staged):
+        pipeline.time_window = HOUR
+        for number in range(2):
+            lines = [line(f"M{k}", at(5, minutes=k), temperature=k + number / 3) for k in range(5)]
+            write_raw(pipeline.root, at(5), f"{number}.jsonl", [*lines, failure("M1", at(5), "E7"), b"no json"])
+    one.run(at(6))
+    random = Random(f"{step} {name}")
+    run = staged.begin({"as_of": stamp(at(6))})
+    folder = staged.root / "processed/runs" / run
+    steps = staged.list_steps(run)
+    while next(steps) != step:
+        pass
+    place = folder / name
+    flip(place if place.is_file() else random.choice(sorted(place.rglob("*.*"))), random)
+    try:
+        deque(steps, maxlen=0)
+    except LakeError:
+        if name in ("plan", "built"):  # the entry point writes a plan again; what was counted is gone with its run
+            staged.run(at(6))
+        else:
+            staged.take_stages(run)
+    compare(one, staged)
+
+
+def test_plan_that_is_damaged_is_written_again_by_its_event(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path.as_uri())
+    exchange, pipeline = Exchange(lake, "run"), Pipeline(tmp_path)
+    assert not exchange.is_begun("event")
+    exchange.write_plan(pipeline.make_plan({}), NOW, pipeline.spec.digest, "event")
+    assert exchange.is_begun("event")
+    with pytest.raises(EventError, match="run run began with another event; give each execution a name of its own"):
+        exchange.is_begun("another")
+    flip(tmp_path / "processed/runs/run/plan/plan.json", Random(1))
+    with pytest.raises(DamagedFileError, match=r"plan/plan\.json: it is damaged; run again"):
+        exchange.read_plan(pipeline.spec.digest)
+    assert not exchange.is_begun("event")
 
 
 def test_every_number_of_shards_gives_the_same_rows(both: tuple[Pipeline, Staged]) -> None:
