@@ -141,7 +141,9 @@ def run_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, n
         name = digest(json.dumps([asked, event.get("started")], sort_keys=True, default=str))
         if not exchange.is_begun(name):
             exchange.write_plan(read_plan(asked, spec, settings, started), started, spec.digest, name)
-    return take_stage(event, exchange, spec.digest, lambda plan, started: prepare_job(plan, spec, settings, started))
+    return take_stage(
+        event, exchange, spec.digest, lambda plan, started: prepare_job(plan, spec, settings, started, in_stages=True)
+    )
 
 
 def load_spec(settings: Settings) -> FeatureSpec:
@@ -158,7 +160,7 @@ def load_spec(settings: Settings) -> FeatureSpec:
         raise ConfigurationError(where, f"is no text in UTF-8 ({error})") from error
 
 
-def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime) -> Job:
+def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime, *, in_stages: bool = False) -> Job:
     """Open the lake, and prepare to open the table when there is something to write."""
 
     def write_online(rows: pl.DataFrame) -> OnlineResult:
@@ -167,7 +169,7 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
         if plan.as_of + RETENTION <= now:
             return OnlineResult(expired_skipped=rows.height)
         client = connect_dynamodb(settings.endpoint, settings.region)
-        return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill)
+        return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill, or_own=in_stages)
 
     return Job(
         lake=open_lake(settings.lake, settings.endpoint, settings.region),

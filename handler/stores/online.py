@@ -140,7 +140,9 @@ def _to_number(value: float) -> str:
     return repr(math.copysign(min(abs(value), _LARGEST), value))
 
 
-def write_items(client: "DynamoDB", table: str, items: Iterable[Item], *, only_newer: bool = False) -> OnlineResult:
+def write_items(
+    client: "DynamoDB", table: str, items: Iterable[Item], *, only_newer: bool = False, or_own: bool = False
+) -> OnlineResult:
     """Put items, many at a time, each only where the table has no newer one.
 
     Parameters
@@ -153,6 +155,8 @@ def write_items(client: "DynamoDB", table: str, items: Iterable[Item], *, only_n
         At most one a machine.
     only_newer
         Leave alone an item of the same ``event_timestamp`` as well, as a backfill does.
+    or_own
+        Replace it all the same where its ``created_timestamp`` is the same too: its run in stages began again.
 
     Returns
     -------
@@ -167,20 +171,24 @@ def write_items(client: "DynamoDB", table: str, items: Iterable[Item], *, only_n
     """
     comparison = "<" if only_newer else "<="
     condition = f"attribute_not_exists({KEY}) OR event_timestamp {comparison} :event_timestamp"
+    names = ["event_timestamp"]
+    if only_newer and or_own:
+        condition += " OR event_timestamp = :event_timestamp AND created_timestamp = :created_timestamp"
+        names.append("created_timestamp")
     outcomes = _Outcomes()
-    client.put_all((_to_order(table, item, condition) for item in items), outcomes.settle)
+    client.put_all((_to_order(table, item, condition, names) for item in items), outcomes.settle)
     if outcomes.first_error is not None:
         raise OnlineStoreError(table, outcomes.explain()) from outcomes.first_error
     return OnlineResult(outcomes.written, outcomes.stale_skipped)
 
 
-def _to_order(table: str, item: Item, condition: str) -> bytes:
+def _to_order(table: str, item: Item, condition: str, names: Iterable[str]) -> bytes:
     return orjson.dumps(
         {
             "TableName": table,
             "Item": item,
             "ConditionExpression": condition,
-            "ExpressionAttributeValues": {":event_timestamp": item["event_timestamp"]},
+            "ExpressionAttributeValues": {f":{name}": item[name] for name in names},
         }
     )
 

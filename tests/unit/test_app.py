@@ -273,18 +273,36 @@ def test_name_of_an_execution_that_is_used_again_is_an_error(lake: Path) -> None
         plan("hourly", 99, **{**started, "started": "2025-10-19T03:00:00.456Z"})
 
 
+def take_from_plan(lake: Path, planned: Row) -> Row:
+    """Take the stages that follow the first."""
+    for name in ("maps", "combines"):
+        for event in json.loads((lake / planned[name]["key"]).read_bytes()):
+            invoke(event)
+    divided = invoke({"stage": "divide", "run": planned["run"]})
+    for name in ("reduces", "finishes"):
+        for event in json.loads((lake / divided[name]["key"]).read_bytes()):
+            invoke(event)
+    return invoke({"stage": "answer", "run": planned["run"]})
+
+
 def test_run_answers_for_the_time_at_which_its_execution_started(lake: Path) -> None:
     write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), temperature=70)])
     for now in (9.2, 9.7):  # the second is a try that comes late
         planned = plan("run", now, event={}, started="2025-10-15T09:06:00.123Z")
-    take_all = {name: json.loads((lake / planned[name]["key"]).read_bytes()) for name in ("maps", "combines")}
-    for event in take_all["maps"]:
-        invoke(event)
-    divided = invoke({"stage": "divide", "run": "run"})
-    for event in json.loads((lake / divided["reduces"]["key"]).read_bytes()):
-        invoke(event)
-    answer = invoke({"stage": "answer", "run": "run"})
+    answer = take_from_plan(lake, planned)
     assert (answer["as_of"], answer["machines"]) == ("2025-10-15T09:05:00Z", 1)
+
+
+def test_backfill_that_begins_again_puts_its_items_again(lake: Path, aws: Aws) -> None:
+    """Those of its first try were made of an object that has been replaced since."""
+    event = {"start": "2025-10-15T05:00:00Z", "end": "2025-10-15T09:00:00Z"}
+    for value in (70, 75):
+        write_raw(lake, at(8), "a.jsonl", [line("M1", at(8.5), temperature=value)])
+        answer = take_from_plan(lake, plan("run", event=event))
+        assert answer["online"] == {"written": 1, "stale_skipped": 0, "expired_skipped": 0}
+    (item,) = aws.dynamodb.scan(TableName="features")["Items"]
+    assert item["temperature_celsius_last_1h"] == {"N": "75.0"}
+    assert take_from_plan(lake, plan("another", 9.3, event=event))["online"]["stale_skipped"] == 1
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,16 @@ def test_backfill_replaces_only_older_items(client: DynamoDB) -> None:
     assert result == OnlineResult(2, 1)
 
 
+def test_backfill_in_stages_that_begins_again_replaces_what_it_put(aws: Aws, client: DynamoDB) -> None:
+    put = item("M1", 9) | {"created_timestamp": {"S": "2026-01-01T00:00:00Z"}}
+    other = item("M2", 9) | {"created_timestamp": {"S": "2026-01-01T00:00:01Z"}}
+    write_items(client, "features", [put, other])
+    again = [each | {"created_timestamp": put["created_timestamp"], "mark": {"S": "again"}} for each in (put, other)]
+    assert write_items(client, "features", again, only_newer=True, or_own=True) == OnlineResult(1, 1)
+    stored = {i["machine_id"]["S"]: i for i in aws.dynamodb.scan(TableName="features")["Items"]}
+    assert stored == {"M1": again[0], "M2": other}
+
+
 def test_odd_texts_arrive_as_they_are(aws: Aws, client: DynamoDB) -> None:
     odd = item('é"\\\n\u2028😀', 9) | {"zone": {"S": "\x00 ü"}}
     assert write_items(client, "features", [odd]) == OnlineResult(1, 0)
