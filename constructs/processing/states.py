@@ -12,7 +12,7 @@ LONGEST_RUN_SECONDS: Final = 86_400
 _LONGEST_STAGE_SECONDS: Final = 960
 """A minute more than a function may run: an answer that is lost on its way ends the wait."""
 
-_WHOLE_RUN: Final = ["DamagedFileError", "OvertakenError"]
+_WHOLE_RUN: Final = ["DamagedFileError", "MissingObjectError", "OvertakenError"]
 """What a stage cannot mend by itself: the run begins again, and goes on from what is right."""
 
 _STAGE_RETRY: Final = [
