@@ -67,7 +67,7 @@ verify: for-development check $(COMPILED) $(RUNTIME) $(TOOL_ENVIRONMENTS) $(BROW
 	$(BIN)/python -m pytest --cov --numprocesses 3 --no-loadscope-reorder --ignore tests/compat $(ARGS)
 
 faults: for-development $(COMPILED) $(FUZZER)  ## Do to lakes all that can happen to them (two hours; docs/reliability.md)
-	HYPOTHESIS_PROFILE=faults FAULTS=full $(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/property/test_convergence.py tests/faults $(ARGS)
+	HYPOTHESIS_PROFILE=faults FAULTS=full $(AS_IN_LAMBDA) $(BIN)/python -m pytest tests/property/test_convergence.py tests/property/test_staged_lives.py tests/faults $(ARGS)
 
 e2e: for-e2e $(COMPILED) .tools/ministack/.ready  ## Deploy with Terraform to an emulated AWS, and watch the schedule run the function
 	$(BIN)/python -m pytest tests/infrastructure/test_whole_system.py -s $(ARGS)

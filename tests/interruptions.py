@@ -41,11 +41,17 @@ def die() -> None:
     raise KilledError
 
 
+def replace(path: Path, data: bytes) -> None:
+    """Write a file anew: links to it stay as they are."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 def flip(path: Path, random: Random) -> None:
     """Flip a bit."""
     data = bytearray(path.read_bytes())
     data[random.randrange(len(data))] ^= 1 << random.randrange(8)
-    path.write_bytes(data)
+    replace(path, bytes(data))
 
 
 def damage(path: Path, random: Random) -> None:
@@ -57,4 +63,4 @@ def damage(path: Path, random: Random) -> None:
     elif kind == "flip" and data:
         flip(path, random)
     else:
-        path.write_bytes(data[: random.randrange(len(data) + 1)] if kind == "cut" else b"")
+        replace(path, data[: random.randrange(len(data) + 1)] if kind == "cut" else b"")
