@@ -387,7 +387,7 @@ steps = st.one_of(
     st.tuples(st.just("begin"), st.tuples(slots, st.sampled_from([1, 10**9]), st.sampled_from([1, 10]))),
     *[st.tuples(st.just("go_on"), st.tuples(slots, st.integers(1, 6), seeds))] * 4,
     st.tuples(st.just("kill"), st.tuples(slots, writes, seeds)),
-    *[st.tuples(st.just("stall"), st.tuples(slots, seeds, st.integers(0, 6), st.integers(1, 4)))] * 2,
+    *[st.tuples(st.just("stall"), st.tuples(slots, seeds, st.integers(0, 3), st.integers(1, 4)))] * 3,
 )
 
 

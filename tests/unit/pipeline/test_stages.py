@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,13 +24,22 @@ from handler.definitions.errors import (
     OvertakenError,
     TooManyMachinesError,
 )
-from handler.definitions.layout import hours_key, partition_path, tiles_key
+from handler.definitions.layout import (
+    failures_key,
+    hours_key,
+    partition_path,
+    quarantine_key,
+    tiles_key,
+    training_key,
+)
 from handler.definitions.spec import FeatureSpec
 from handler.lake.lake import Lake
+from handler.lake.parquet import TAIL_BYTES
 from handler.pipeline.exchange import Exchange
 from handler.pipeline.run import Job, Run
-from handler.pipeline.stages import take_stage
+from handler.pipeline.stages import read_stage, take_stage
 from handler.plan import Plan
+from processing.states import write_states
 from tests.frames import assert_close, assert_rows_close
 from tests.harness import HOUR, NOW, Pipeline, at, check_sums, line, stamp, write_raw
 from tests.interruptions import KilledError, die, flip, interrupting_at_write
@@ -624,3 +634,72 @@ def test_hour_file_that_rots_before_machines_are_divided(both: tuple[Pipeline, S
     staged.take_all(divided["reduces"])
     staged.take_all(divided["finishes"])
     compare(one, staged)
+
+
+def test_memory_of_a_long_span_is_that_of_some_hours(tmp_path: Path) -> None:
+    """400 hours that are right: the ends of their tile files, and of their training files, have 52 MB in all."""
+    hours = 400
+    values = Random(5)
+    lines = [
+        line(f"M{k:04d}", at(hours, minutes=m), temperature=values.uniform(0, 99), vibration=values.uniform(0, 9))
+        for k in range(500)
+        for m in (1, 31)
+    ]
+    write_raw(tmp_path, at(hours), "a.jsonl", lines)
+    staged = Staged(tmp_path, part_bytes=10**9, machines=10**6, time_window=HOUR)
+    staged.run(at(hours + 1))
+    keys = (tiles_key, hours_key, failures_key, quarantine_key)
+    for hour in range(hours):
+        for key, moved in [*((key, 0) for key in keys), (training_key, 1)]:
+            path = tmp_path / key(at(hour + moved))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(tmp_path / key(at(hours + moved)), path)
+    assert (tmp_path / training_key(at(hours))).stat().st_size > TAIL_BYTES
+    run = staged.begin({"start": stamp(at(30)), "end": stamp(at(hours + 1))})
+    tracemalloc.start()
+    staged.plan(run)
+    staged.take({"stage": "divide", "run": run, "machines": staged.machines})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 13 * 2**20
+
+
+@pytest.mark.parametrize("hours", [49, 100])
+def test_raw_objects_are_listed_some_hours_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    for hour in range(hours):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M", at(hour), temperature=1)])
+        write_raw(tmp_path, at(hour), "_a.jsonl", b"")
+    (tmp_path / "raw/stray").write_bytes(b"")
+    listed: list[int] = []
+    list_partitions = Lake.list_partitions
+
+    def count(lake: Lake, asked: Iterable[datetime]) -> Any:
+        asked = list(asked)
+        listed.append(len(asked))
+        return list_partitions(lake, asked)
+
+    monkeypatch.setattr(Lake, "list_partitions", count)
+    answer = Staged(tmp_path, part_bytes=10**9, machines=10**6).backfill(at(0), at(hours))
+    assert max(listed) <= 48
+    assert (answer["tiles"]["built"], answer["objects"]) == (
+        hours,
+        {"read": hours, "skipped": hours + 1, "unreadable": 0},
+    )
+
+
+def test_state_machine_sends_the_fields_that_stages_have_and_tries_no_wrong_event_again() -> None:
+    machine = write_states(partition="aws", function_arn="arn", bucket="lake")["States"]["Run"]
+    stages = machine["Branches"][0]["States"]
+    examples = {"event": {}, "started": "2025-10-15T09:06:00.123Z", "run": "run", "part_bytes": 1, "machines": 1}
+    for name in ("Plan", "Divide", "Answer"):
+        fields = [field.removesuffix(".$") for field in stages[name]["Parameters"]["Payload"] if field != "stage"]
+        read_stage({"stage": name.lower(), **{field: examples[field] for field in fields}})
+    every = [state.get("ItemProcessor", {"States": {name: state}})["States"] for name, state in stages.items()]
+    retries = [task["Retry"] for states in every for task in states.values() if task["Type"] == "Task"]
+    assert len(retries) == 7
+    for retry in retries:
+        assert "EventError" in retry[0]["ErrorEquals"]
+        assert retry[0]["MaxAttempts"] == 0
+    assert "EventError" not in machine["Retry"][0]["ErrorEquals"]
