@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from handler.definitions.timestamps import HOUR
 from handler.stores.training import Origin
 from handler.tiles.files import PartitionFiles
 
@@ -38,7 +39,8 @@ class KnownInputs:
     def are_fewer(self, hour: datetime, origin: Origin, before: Origin | None) -> bool:
         """Tell whether a training file was made of more than its hour can be written from now.
 
-        Of a file of an earlier release, which does not say its partitions, any earlier one that is not there counts.
+        Of a file of an earlier release, which does not say its partitions, any earlier one that is not there counts. An
+        hour without a file is unknown where all its partitions may have expired, and no tiles of these are there.
 
         Parameters
         ----------
@@ -55,9 +57,12 @@ class KnownInputs:
             True where the file must stand, or must not be written.
         """
         manifests, plan = self.files.manifests, self.files.plan
+        earlier = {partition for partition in plan.list_contributors([hour]) if partition < hour}
+        if before is None and plan.is_expired(hour - HOUR) and earlier.isdisjoint(manifests):
+            return True
         made_of = set() if before is None else before.list_partitions()
         if made_of is None:
-            made_of = {partition for partition in plan.list_contributors([hour]) if partition < hour}
+            made_of = earlier
         if before is not None and before.made_by == origin.made_by:
             return not made_of <= manifests.keys()
         if any(

@@ -22,11 +22,11 @@ FIRST_WHOLE = TILES_FROM + 24
 @pytest.fixture(params=[Pipeline, Staged])
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Three days of one machine and their training set; raw is expired but for 12 hours, tiles but for 32."""
-    pipeline: Pipeline = request.param(tmp_path, spec=SPEC)
-    fill(pipeline)
-    pipeline.backfill(at(0), at(END))
-    expire(pipeline)
-    return pipeline
+    before = Pipeline(tmp_path, spec=SPEC)
+    fill(before)
+    before.backfill(at(0), at(END))
+    expire(before)
+    return request.param(tmp_path, spec=SPEC)
 
 
 def fill(pipeline: Pipeline) -> None:
@@ -142,9 +142,20 @@ def test_partitions_before_the_first_are_not_lost(tmp_path: Path) -> None:
     """Nothing says that anything was ever there: the first hours are written, with a retention as without."""
     pipeline = Pipeline(tmp_path, spec=SPEC)
     write_raw(tmp_path, at(40), "a.jsonl", [line("M1", at(40.5), vibration=1)])
-    answer = pipeline.invoke({"start": stamp(at(24)), "end": stamp(at(48))}, raw_kept_from=at(40))
+    answer = pipeline.invoke({"start": stamp(at(24)), "end": stamp(at(48))}, raw_kept_from=at(20))
     assert (answer["training"]["kept"], answer["training_not_written"]) == (0, [])
     assert read_all(pipeline).keys() == {*range(25, 49)}
+
+
+@pytest.mark.parametrize("kind", [Pipeline, Staged])
+def test_hours_of_which_nothing_is_left_are_not_taken_for_empty(kind: type[Pipeline], tmp_path: Path) -> None:
+    """A first backfill of a time whose raw objects a lifecycle rule has deleted: nobody knows what was there."""
+    pipeline = kind(tmp_path, spec=SPEC)
+    write_raw(tmp_path, at(40), "a.jsonl", [line("M1", at(40.5), vibration=1)])
+    answer = pipeline.invoke({"start": stamp(at(24)), "end": stamp(at(48))}, raw_kept_from=at(40))
+    assert answer["training_not_written"] == name(range(25, 41))
+    assert read_all(pipeline).keys() == {*range(41, 49)}
+    assert answer["training"]["kept"] == 0
 
 
 def test_other_features_do_not_empty_hours_whose_raw_is_gone(pipeline: Pipeline) -> None:
