@@ -233,6 +233,17 @@ def test_damaged_file_is_named(make_key: Callable[[datetime], str], place: int, 
             read(FeatureStore.open(tmp_path))
 
 
+@pytest.mark.parametrize("place", range(4, 40_000, 1999))
+def test_any_flipped_bit_of_a_small_file_is_found(place: int, plant: Plant, tmp_path: Path) -> None:
+    key = training_key(at(3))
+    data = bytearray((plant.pipeline.root / key).read_bytes())
+    data[place % len(data)] ^= 1
+    (tmp_path / key).parent.mkdir(parents=True)
+    (tmp_path / key).write_bytes(data)
+    with pytest.raises(errors.LakeError, match="it is not as it was written; run a backfill over its hour"):
+        FeatureStore.open(tmp_path).training(T0, at(4), features=MEAN).collect()
+
+
 def test_every_error_of_the_module_is_of_one_tree() -> None:
     found = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
     assert len(found) > 8
