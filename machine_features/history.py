@@ -18,7 +18,7 @@ from handler.lake.listing import Listing
 from handler.lake.parquet import Seal, is_whole
 from handler.plan import Plan
 from handler.stores.training import Origin
-from handler.tiles.files import read_manifest
+from handler.tiles.files import read_manifest, read_unsealed_manifest
 from handler.tiles.hours import describe_hours, roll_up_hours
 from handler.tiles.manifest import INCOMPLETE, TILE_FORMAT, Manifest, fingerprint_inputs
 from handler.tiles.partition import RawPartition, map_partitions
@@ -188,7 +188,7 @@ class _Reading:
         stored = [partition for partition in sorted(partitions) if tiles_key(partition) in versions]
         bad, incomplete = dict[datetime, str](), set[datetime]()
         for partition, tail in zip(stored, lake.read_tails(map(tiles_key, stored)), strict=True):
-            manifest = read_manifest(tail)
+            manifest = read_manifest(tail) or read_unsealed_manifest(tail)
             if manifest is None:
                 bad[partition] = _DAMAGED
                 continue

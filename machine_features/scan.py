@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 from handler.definitions.layout import RAW, parse_folder, parse_processed_key
 from handler.definitions.schema import Schema
 from handler.lake.lake import Lake
-from handler.lake.parquet import is_whole
+from handler.lake.parquet import UnsealedFooter, is_whole
 from machine_features.errors import LakeError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class FileScanner:
             return []
         data += self.lake.read(keys[1:])
         for key, each in zip(keys, data, strict=True):
-            if not is_whole(each):
+            if not (is_whole(each) or UnsealedFooter.read(each)):
                 raise _describe_damage(key)
         return data
 
@@ -149,11 +149,21 @@ class FileScanner:
             return rows.collect()
         except (PolarsError, PanicException, OSError) as error:
             for key in keys:
-                if not is_whole(self.lake.read([key])[0]):
+                data = self.lake.read([key])[0]
+                if not (is_whole(data) or _can_be_decoded(data)):
                     raise _describe_damage(key) from error
             if isinstance(error, OSError):
                 raise LakeError(f"read {keys[0]} and {len(keys) - 1} more", f"{error}; try again") from error
             raise  # it is of the caller's own expressions
+
+
+def _can_be_decoded(data: bytes) -> bool:
+    """Tell whether a file of an earlier release, which was not sealed, has pages that can be decoded."""
+    try:
+        pl.read_parquet(data)
+    except (PolarsError, PanicException):
+        return False
+    return UnsealedFooter.read(data) is not None
 
 
 def _describe_damage(key: str) -> LakeError:

@@ -24,6 +24,7 @@ from tests.frames import assert_close
 from tests.harness import HOUR, T0, Aws, Pipeline, at, line, write_raw
 from tests.unit.machine_features.conftest import HOURS, Plant
 
+LAKES = Path(__file__).parents[2] / "data" / "lakes"
 MEAN, COUNT = "vibration_rms_mean_1h", "vibration_rms_count_24h"
 Spoil = Callable[[Path, datetime], None]
 
@@ -240,6 +241,23 @@ def test_object_that_is_deleted_while_it_is_read_is_an_error(root: Path, monkeyp
     monkeypatch.setattr(Lake, "split_batches", delete)
     with pytest.raises(LakeError, match="hour=05/: objects were deleted meanwhile; read again"):
         read_past(root)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in LAKES.iterdir() if path.is_dir()))
+def test_lake_of_an_earlier_release_is_computed_from_raw(name: str, tmp_path: Path) -> None:
+    lake = Path(shutil.copytree(LAKES / name, tmp_path / "lake"))
+    rows = read_past(lake, 0, 10)
+    shutil.copytree(lake / "raw", tmp_path / "new" / "raw")
+    Pipeline(tmp_path / "new", spec=FeatureSpec.load(LAKES / "features.toml")).run(at(10))
+    assert_close(rows, read_past(tmp_path / "new", 0, 10))
+    assert rows.height == 4
+    shutil.rmtree(lake / "raw")
+    manifest = read_manifest(find(lake, "processed/tiles", at(9)).read_bytes())
+    if manifest is None or not manifest.is_of_this_format:
+        with pytest.raises(UnknownPastError, match="or release, and the raw objects are gone"):
+            read_past(lake, 0, 10)
+    else:
+        assert_close(read_past(lake, 0, 10), rows)
 
 
 def test_partition_that_no_run_has_seen_counts(root: Path) -> None:
