@@ -131,9 +131,9 @@ class FileScanner:
                 raise _describe_damage(key)
         return data
 
-    def _scan(self, sources: Sequence[str] | Sequence[bytes], schema: Schema, paths: str | None) -> pl.LazyFrame:
+    def _scan(self, sources: list[str] | list[bytes], schema: Schema, paths: str | None) -> pl.LazyFrame:
         return pl.scan_parquet(
-            list(sources),
+            sources,
             schema=dict(schema),
             glob=False,
             hive_partitioning=False,
