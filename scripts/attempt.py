@@ -20,13 +20,7 @@ _UNREACHABLE: Final = re.compile(
 
 
 class InstallError(Exception):
-    """An installer failed.
-
-    Attributes
-    ----------
-    output
-        What it printed.
-    """
+    """An installer failed; ``output`` is all that it printed."""
 
     def __init__(self, what: str, output: str) -> None:
         self.output = output
