@@ -332,6 +332,11 @@ class Exchange:
             [MachineRange(*bounds) for bounds in known["shards"]],
         )
 
+    def require_last(self, division: str) -> None:
+        """Raise where the run has begun again, and divided its rows anew."""
+        if self.read("divided.json") != division:
+            raise OvertakenError(self.locate("divided.json"))
+
     def read_hours_set_out(self) -> set[datetime]:
         """Read which training hours any division of this run found that were to be written."""
         keys = [key for key in self._list("divisions") if key.endswith("/shards.json")]

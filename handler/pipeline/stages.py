@@ -219,7 +219,7 @@ class Stage:
             hours = hours[: -len(done)]
             count += rows.height
             if self.run.plan.as_of in done:
-                files.require_same()  # else older items might be put in the place of newer ones
+                self.exchange.require_last(name)  # else older items might be put in the place of newer ones
                 newest.add_newest(rows, self.run.job.spec)
                 newest.online = self.run.job.write_online(rows)
                 self.exchange.write({name_newest(name, shard): newest.to_document()})

@@ -113,7 +113,9 @@ class Origin:
             return None
         numbers = json.loads(found.metadata.get(_PARTITIONS, "null"))
         partitions = None if numbers is None else tuple(numbers)
-        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], sys.intern(found.metadata[_TEXT]), partitions)
+        text = sys.intern(found.metadata[_TEXT])  # a long span has one for each hour
+        rows = int(found.metadata.get(_ROWS, 0))
+        return cls(found.metadata[_MADE_BY], found.metadata[_MADE_OF], text, partitions, rows)
 
 
 def _hash(text: str) -> str:

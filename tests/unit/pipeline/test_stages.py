@@ -383,6 +383,27 @@ def test_reduce_that_comes_back_late_changes_no_training_file(tmp_path: Path, ma
     assert staged.run(at(9))["training_current"] == 1
 
 
+def test_reduce_that_comes_back_late_puts_no_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands still when it has computed its rows; meanwhile its run has begun again, and put newer ones."""
+    staged = Staged(tmp_path, time_window=HOUR)
+    write_raw(tmp_path, at(8), "a.jsonl", [line("A", at(8, minutes=1), temperature=10)])
+    run = staged.begin({"as_of": stamp(at(9))})
+    _, divided = staged.take_until_divided(run)
+    compute = Run.compute_block
+
+    def compute_and_stand_still(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        computed = compute(*arguments)
+        write_raw(tmp_path, at(8), "a.jsonl", [line("A", at(8, minutes=1), temperature=99)])
+        staged.take_stages(run)
+        return computed
+
+    monkeypatch.setattr(Run, "compute_block", compute_and_stand_still)
+    with pytest.raises(OvertakenError, match="divided"):
+        staged.take(staged.read_list(divided["reduces"])[0])
+    assert staged.online_rows()["A"]["temperature_celsius_last_1h"] == 99
+
+
 @pytest.mark.parametrize("group", ["maps", "combines", "reduces", "finishes"])
 def test_stage_that_was_never_taken_is_no_success(both: tuple[Pipeline, Staged], group: str) -> None:
     _, staged = both
@@ -703,3 +724,19 @@ def test_state_machine_sends_the_fields_that_stages_have_and_tries_no_wrong_even
         assert "EventError" in retry[0]["ErrorEquals"]
         assert retry[0]["MaxAttempts"] == 0
     assert "EventError" not in machine["Retry"][0]["ErrorEquals"]
+
+
+def test_partition_of_another_format_without_raw_objects_stands(
+    both: tuple[Pipeline, Staged], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another release left it; nobody reads it, and no training file is written again without it."""
+    one, staged = both
+    for pipeline in (one, staged):
+        pipeline.run(at(6))
+        shutil.rmtree(pipeline.root / f"raw/{partition_path(at(4))}")
+    monkeypatch.setattr("handler.tiles.manifest.TILE_FORMAT", 99)
+    answer, expected = staged.run(at(6)), one.run(at(6))
+    assert answer["tiles"] == {"built": 4, "reused": 0, "kept": 1}
+    assert answer["training"]["kept"] == 5  # all but the first hour see its lines, some of which are three hours late
+    assert without_time(answer) == without_time(expected)
+    compare(one, staged)
