@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -169,7 +169,8 @@ def prepare_job(plan: Plan, spec: FeatureSpec, settings: Settings, now: datetime
         if plan.as_of + RETENTION <= now:
             return OnlineResult(expired_skipped=rows.height)
         client = connect_dynamodb(settings.endpoint, settings.region)
-        return write_items(client, settings.table, to_items(rows, now), only_newer=plan.is_backfill, or_own=in_stages)
+        only_newer: bool | Literal["or own"] = "or own" if plan.is_backfill and in_stages else plan.is_backfill
+        return write_items(client, settings.table, to_items(rows, now), only_newer=only_newer)
 
     return Job(
         lake=open_lake(settings.lake, settings.endpoint, settings.region),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 import polars as pl
@@ -141,7 +141,7 @@ def _to_number(value: float) -> str:
 
 
 def write_items(
-    client: "DynamoDB", table: str, items: Iterable[Item], *, only_newer: bool = False, or_own: bool = False
+    client: "DynamoDB", table: str, items: Iterable[Item], *, only_newer: bool | Literal["or own"] = False
 ) -> OnlineResult:
     """Put items, many at a time, each only where the table has no newer one.
 
@@ -154,9 +154,8 @@ def write_items(
     items
         At most one a machine.
     only_newer
-        Leave alone an item of the same ``event_timestamp`` as well, as a backfill does.
-    or_own
-        Replace it all the same where its ``created_timestamp`` is the same too: its run in stages began again.
+        Leave alone an item of the same ``event_timestamp`` as well, as a backfill does; but not, with ``"or own"``, one
+        of the same ``created_timestamp``: this run put it, and began again.
 
     Returns
     -------
@@ -172,7 +171,7 @@ def write_items(
     comparison = "<" if only_newer else "<="
     condition = f"attribute_not_exists({KEY}) OR event_timestamp {comparison} :event_timestamp"
     names = ["event_timestamp"]
-    if only_newer and or_own:
+    if only_newer == "or own":
         condition += " OR event_timestamp = :event_timestamp AND created_timestamp = :created_timestamp"
         names.append("created_timestamp")
     outcomes = _Outcomes()

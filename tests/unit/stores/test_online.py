@@ -124,7 +124,7 @@ def test_backfill_in_stages_that_begins_again_replaces_what_it_put(aws: Aws, cli
     other = item("M2", 9) | {"created_timestamp": {"S": "2026-01-01T00:00:01Z"}}
     write_items(client, "features", [put, other])
     again = [each | {"created_timestamp": put["created_timestamp"], "mark": {"S": "again"}} for each in (put, other)]
-    assert write_items(client, "features", again, only_newer=True, or_own=True) == OnlineResult(1, 1)
+    assert write_items(client, "features", again, only_newer="or own") == OnlineResult(1, 1)
     stored = {i["machine_id"]["S"]: i for i in aws.dynamodb.scan(TableName="features")["Items"]}
     assert stored == {"M1": again[0], "M2": other}
 
