@@ -652,8 +652,9 @@ def test_hour_file_that_rots_before_machines_are_divided(both: tuple[Pipeline, S
     staged.take_all(planned["combines"])
     rot(staged.root / hours_key(at(4)))
     divided = staged.take({"stage": "divide", "run": run, "machines": 2})
-    staged.take_all(divided["reduces"])
-    staged.take_all(divided["finishes"])
+    with suppress(OvertakenError):  # whoever computes rows builds the file again, and the run begins again
+        staged.take_all(divided["reduces"])
+    staged.take_stages(run)
     compare(one, staged)
 
 
