@@ -12,7 +12,7 @@ from typing import Any, Final
 from processing.artifact import PROJECT_ROOT
 from processing.bindings import App, Construct, TerraformHclModule, TerraformStack, Token
 from processing.resources import ProcessingResources
-from processing.stack import PlainStack
+from processing.stack import TERRAFORM, PlainStack
 
 _FOLDER: Final = Path("modules", "processing")
 _FROM_STACK: Final = "../../modules/processing"
@@ -144,6 +144,7 @@ def write_module(folder: Path) -> dict[str, Any]:
         app.synth()
         document = json.loads((Path(scratch) / "stacks" / "processing" / "cdk.tf.json").read_text(encoding="utf-8"))
     del document["terraform"]["backend"]
+    document["terraform"]["required_version"] = TERRAFORM
     module: dict[str, Any] = _strip_notes(document)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "main.tf.json").write_text(json.dumps(module, indent=2, sort_keys=True) + "\n", encoding="utf-8")

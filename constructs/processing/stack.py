@@ -24,7 +24,6 @@ class PlainStack(TerraformStack):
         self._addresses: dict[tuple[str, str], str] = {}
         super().__init__(scope, id_)
         self.add_override("terraform.required_providers.aws", AWS_PROVIDER)
-        self.add_override("terraform.required_version", TERRAFORM)
 
     def _allocate_logical_id(self, tf_element: Node | TerraformElement) -> str:
         node = tf_element.node if isinstance(tf_element, TerraformElement) else tf_element
@@ -81,6 +80,8 @@ class ProcessingStack(PlainStack):
                 encrypt=True,
             )
             self.add_override("terraform.backend.s3.use_lockfile", True)  # noqa: FBT003 - jsii's own signature
+            # Not of other stacks: checkov cannot read a stack that states it.
+            self.add_override("terraform.required_version", TERRAFORM)
         else:
             path = f"../../../terraform.{id_}.tfstate"
             LocalBackend(self, path=path)

@@ -92,6 +92,7 @@ def test_function(deployed: Deployment) -> None:
         "ALLOWED_LATENESS": "24",
         "FUTURE_TOLERANCE": "15",
         "MAX_MACHINES": "100000",
+        "AWS_CHECKSUM_ALGORITHM": "sha256",
         "LOG_LEVEL": "INFO",
         **ALLOCATOR,
     }

@@ -96,6 +96,7 @@ def test_module_has_no_provider_and_no_backend() -> None:
     module = read_document(ROOT / MODULE)
     assert "provider" not in module
     assert set(module["terraform"]) == {"required_providers", "required_version"}
+    assert module["terraform"]["required_version"] == ">= 1.10.0"
     assert '"//"' not in (ROOT / MODULE).read_text()
 
 
@@ -111,6 +112,7 @@ def test_state_can_be_kept_in_s3() -> None:
     state = {"bucket": "plant-state", "key": "processing.tfstate", "region": "eu-west-1"}
     stack = synthesize_stack({"state": state})
     assert stack["terraform"]["backend"] == {"s3": {**state, "encrypt": True, "use_lockfile": True}}
+    assert stack["terraform"]["required_version"] == ">= 1.10.0"  # the first that knows use_lockfile
 
 
 def test_picture_names_every_resource(synthesized: dict[Path, str]) -> None:
