@@ -154,8 +154,8 @@ def write_items(
     items
         At most one a machine.
     only_newer
-        Leave alone an item of the same ``event_timestamp`` as well, as a backfill does; but not, with ``"or own"``, one
-        of the same ``created_timestamp``: this run put it, and began again.
+        Leave alone an item of the same ``event_timestamp`` as well, as a backfill does. ``"or own"`` replaces it where
+        its ``created_timestamp`` is the same too: this run put it, and began again.
 
     Returns
     -------
