@@ -11,6 +11,7 @@ from handler.definitions.schema import feature_schema, require_small_items
 from handler.definitions.spec import FeatureSpec
 from machine_features import FeatureStore
 from tests.harness import HOUR, Pipeline, at, line, write_raw
+from tests.profiles import examples
 
 MOST_READINGS = 400
 
@@ -25,7 +26,7 @@ MOST_READINGS = 400
 @example(readings=8, windows={1, 6, 24}, letters=10, pairs=0, words=0)
 @example(readings=2, windows=set(range(1, 13)), letters=10, pairs=0, words=0)
 @example(readings=255, windows={1, 6, 24}, letters=12, pairs=3, words=50_000)
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 def test_files_of_any_features_that_items_can_hold_are_read_again(
     readings: int, windows: set[int], letters: int, pairs: int, words: int
 ) -> None:
