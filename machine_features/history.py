@@ -24,6 +24,7 @@ from handler.tiles.manifest import INCOMPLETE, TILE_FORMAT, Manifest, fingerprin
 from handler.tiles.partition import RawPartition, map_partitions
 from machine_features.catalogue import list_features
 from machine_features.errors import LakeError, OvertakenError, UnknownPastError
+from machine_features.times import list_whole_hours
 from machine_features.training import KEYS
 from machine_features.windows import MACHINE_HOUR, compute_rows, find_doubtful_hours, narrow_spec
 
@@ -212,16 +213,17 @@ class _Reading:
         self._refuse_gone(seen)
 
     def _find_expired(self, seen: Mapping[datetime, Collection[datetime]], absent: set[datetime]) -> set[datetime]:
-        """Find the absent partitions that were there: their failure files, or training files of the hours, say it."""
+        """Find the absent partitions that were there: failure files, or training files up to the hours, say it."""
         lake = self.source.lake
-        by_hour = {floor_to(each, HOUR): absent.intersection(some) for each, some in seen.items()}
-        keys = {hour: training_key(hour) for hour, some in by_hour.items() if some}
-        stored = lake.look_up([*keys.values(), *map(failures_key, absent)])
+        hours = {floor_to(each, HOUR) for each, some in seen.items() if not absent.isdisjoint(some)}
+        if hours:  # those before may have been written when more was there
+            hours.update(list_whole_hours(min(absent), min(hours)))
+        keys = sorted(map(training_key, hours))
+        stored = lake.look_up([*keys, *map(failures_key, absent)])
         found = {partition for partition in absent if failures_key(partition) in stored}
-        there = [hour for hour, key in keys.items() if key in stored]
-        for hour, tail in zip(there, lake.read_tails(keys[hour] for hour in there), strict=True):
+        for tail in lake.read_tails(key for key in keys if key in stored):
             origin = Origin.from_seal(Seal.read(tail))
-            found |= by_hour[hour] & (origin.list_partitions() or set() if origin else set())
+            found |= absent & (origin.list_partitions() or set() if origin else set())
         return found
 
     def _refuse_gone(self, seen: Mapping[datetime, Collection[datetime]]) -> None:

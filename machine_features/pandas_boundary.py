@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from handler.definitions.timestamps import INSTANT
-from machine_features.errors import ColumnTypeError
+from machine_features.errors import ArgumentError, ColumnTypeError
+from machine_features.times import have_zone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,10 +91,16 @@ def from_pandas(frame: "pd.DataFrame") -> pl.DataFrame:
 
     Raises
     ------
+    ArgumentError
+        If two columns have the same name.
     ColumnTypeError
         If a column holds something else than numbers, truth values, text, categories or times.
     """
-    return pl.DataFrame([_convert_back(str(name), frame[name]) for name in frame.columns])
+    names = [str(name) for name in frame.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(f"pandas has more than one column {name}; rename or drop them")
+    return pl.DataFrame([_convert_back(name, frame[key]) for name, key in zip(names, frame.columns, strict=True)])
 
 
 def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
@@ -114,9 +121,7 @@ def _convert_back(name: str, column: "pd.Series[Any]") -> pl.Series:
     if all(value is None or isinstance(value, str) for value in values):
         return pl.Series(name, values, pl.String)
     if all(value is None or isinstance(value, datetime) for value in values):
-        return pl.Series(
-            name, values, INSTANT if any(value and value.tzinfo for value in values) else pl.Datetime("us")
-        )
+        return pl.Series(name, values, INSTANT if have_zone(name, values) else pl.Datetime("us"))
     raise ColumnTypeError(f"column {name} of type {kind} holds more than text; convert it first")
 
 

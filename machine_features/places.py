@@ -83,6 +83,7 @@ class Place:
     @classmethod
     def _of_folder(cls, folder: Path) -> Self:
         folder = folder.resolve()
+        folder.is_dir()  # raises for a name that is too long
         return cls(folder.as_uri(), folder)
 
     @staticmethod

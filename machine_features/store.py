@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from handler.definitions.layout import failures_key, training_key
-from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, feature_schema
+from handler.definitions.schema import FAILURE_KEYS, FAILURE_SCHEMA, Schema, feature_schema
 from handler.definitions.spec import PRESENCE, FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, MICROSECOND, TILE, floor_to
 from handler.lake.lake import Lake
@@ -230,13 +230,15 @@ class FeatureStore:
         return PastRows(self.lake, self.spec, self.allowed_lateness, machines, missing, is_latest)
 
     def _list_past_hours(self, first: datetime, last: datetime) -> list[datetime]:
-        """List the whole hours in ``(first, last]`` between the first arrival and the end of the newest one."""
+        """List the whole hours in ``(first, last]`` from the first arrival, or training file, to the newest arrival."""
         kinds = ("raw", "processed/tiles", "processed/failures")
-        begin = min(filter(None, (find_end(self.lake, kind, is_first=True) for kind in kinds)), default=None)
-        end = max(filter(None, (find_end(self.lake, kind) for kind in kinds)), default=None)
-        if begin is None or end is None:
+        begins = [found + HOUR for kind in kinds if (found := find_end(self.lake, kind, is_first=True))]
+        ends = [found + HOUR for kind in kinds if (found := find_end(self.lake, kind))]
+        begins += filter(None, [find_end(self.lake, "processed/training", is_first=True)])
+        ends = ends or list(filter(None, [find_end(self.lake, "processed/training")]))
+        if not ends:
             return []
-        return list_whole_hours(max(first, begin), min(last, end + HOUR, datetime.now(UTC)))
+        return list_whole_hours(max(first, min(begins) - HOUR), min(last, max(ends), datetime.now(UTC)))
 
     def _list_machines(self, hours: Sequence[datetime]) -> pl.DataFrame:
         """List the machines of training files, those after the newest arrival included."""
@@ -349,6 +351,8 @@ class FeatureStore:
         chosen = failures
         if codes is not None:
             wanted = read_names(codes, "codes")
+            if not wanted:
+                raise ArgumentError("codes is empty, and no failure would count; name one, or give None for all")
             self._require_codes(wanted, failures, partitions)
             chosen = failures.filter(pl.col("codigo_evento").is_in(wanted))
         first, last = _find_span(times)
@@ -501,6 +505,8 @@ class FeatureStore:
 
         Raises
         ------
+        ArgumentError
+            If ``online`` has no ``machine_id``, has a machine twice, or lists for values.
         ConfigurationError, OnlineStoreError
             As of :meth:`online`.
         UnknownPastError
@@ -508,6 +514,7 @@ class FeatureStore:
         """
         instant = _read_row_instant(as_of)
         spec = self._files.find_at(instant)
+        features = unite_schemas([self.spec] if spec is None else [spec, self.spec])
         if spec is None:
             training = self._make_past(None, is_latest=True).scan(lambda: [instant], self._list_machines)
         else:
@@ -520,12 +527,10 @@ class FeatureStore:
             items = self.online(machines, now=instant).filter(pl.col("event_timestamp").is_not_null())
         else:
             given = read_frame(online)
-            items = (
-                read_entities(given)
-                if "event_timestamp" in given.columns
-                else given.with_columns(event_timestamp=pl.lit(instant, INSTANT))
-            )
-        features = unite_schemas([self.spec] if spec is None else [spec, self.spec])
+            if "event_timestamp" not in given.columns:
+                given = given.with_columns(event_timestamp=pl.lit(instant, INSTANT))
+            items = read_entities(given)
+            _require_items(items, features)
         return compare(items, rows, known, features, instant)
 
     def trace(self, machine_id: str, as_of: Instant, feature: str) -> pl.DataFrame:
@@ -559,8 +564,10 @@ class FeatureStore:
         if len(machines) != 1:
             raise ArgumentError(f"machine_id {machine_id!r} must be one machine")
         catalogue = {each.name: each for each in list_features(spec)}
+        if not isinstance(feature, str):
+            raise ArgumentError(f"feature {feature!r} must be one feature's name")
         if feature not in catalogue:
-            raise UnknownNameError("feature", str(feature), catalogue)
+            raise UnknownNameError("feature", feature, catalogue)
         found = Tracer(self.lake, spec, self.allowed_lateness).trace(machines[0], instant, catalogue[feature])
         if found.is_empty():
             self._warn_of_unknown(machines, instant - PRESENCE, instant)
@@ -630,6 +637,16 @@ def _find_span(times: pl.Series) -> tuple[datetime, datetime]:
     """Find the first and the last of some times; without any there is nothing to read."""
     first, last = times.min(), times.max()
     return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else (_END, _END)
+
+
+def _require_items(items: pl.DataFrame, features: Schema) -> None:
+    """Refuse what no table holds: a machine twice, and values that are not single."""
+    repeated = items.filter(pl.col("machine_id").is_duplicated()).get_column("machine_id")
+    if not repeated.is_empty():
+        raise ArgumentError(f"online has machine {repeated[0]} more than once; give the one item of each machine")
+    for name, dtype in items.schema.items():
+        if name in features and (dtype.is_nested() or dtype in (pl.Object, pl.Binary)):
+            raise ArgumentError(f"online column {name} is {dtype}, and should be {features[name]}")
 
 
 def _read_row_instant(as_of: Instant) -> datetime:

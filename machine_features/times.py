@@ -24,6 +24,9 @@ _UNITS: Final = {
 
 _KEYS: Final = ("machine_id", "event_timestamp")
 
+_MILLISECONDS: Final = (-62_135_510_400_000, 253_402_214_400_000)
+"""The second day of the year 1 and the last day of 9999, which are in these years in every zone, since 1970."""
+
 Instant = datetime | str
 Length = timedelta | str
 Entities = pl.DataFrame | pl.LazyFrame | Mapping[str, Sequence[Any]] | Sequence[Any] | Any
@@ -103,11 +106,8 @@ def read_length(value: Length) -> timedelta:
 
 def list_whole_hours(start: datetime, end: datetime) -> list[datetime]:
     """List the whole hours in ``(start, end]``, UTC."""
-    hour, hours = floor_to(start, HOUR) + HOUR, []
-    while hour <= end:
-        hours.append(hour)
-        hour += HOUR
-    return hours
+    first = floor_to(start, HOUR)
+    return [first + k * HOUR for k in range(1, (end - first) // HOUR + 1)]
 
 
 def read_frame(entities: Entities) -> pl.DataFrame:
@@ -138,10 +138,22 @@ def read_frame(entities: Entities) -> pl.DataFrame:
         except (AttributeError, TypeError) as error:
             raise ArgumentError(f"entities: {error}") from error
     is_pairs = isinstance(entities, Sequence) and all(isinstance(row, tuple | list) for row in entities)
+    times: Any = [row[1] for row in entities if len(row) > 1] if is_pairs else None
+    times = entities.get("event_timestamp") if isinstance(entities, Mapping) else times
+    if isinstance(times, list | tuple):
+        have_zone("event_timestamp", times)
     try:
         return pl.DataFrame(entities, schema=_KEYS, orient="row") if is_pairs else pl.DataFrame(entities)
     except (PolarsError, TypeError, ValueError) as error:
         raise ArgumentError(f"entities must be a frame, or rows with {' and '.join(_KEYS)}: {error}") from error
+
+
+def have_zone(name: str, values: Sequence[Any]) -> bool:
+    """Tell whether the times of a column have a zone; Polars would take those without one as UTC beside others."""
+    found = {value.tzinfo is not None for value in values if isinstance(value, datetime)}
+    if len(found) > 1:
+        raise ArgumentError(f"column {name} has times with a zone and times without; give each of them a zone")
+    return True in found
 
 
 def read_entities(entities: Entities, timezone: str | None = None) -> pl.DataFrame:
@@ -178,6 +190,8 @@ def read_entities(entities: Entities, timezone: str | None = None) -> pl.DataFra
 
 def _read_times(times: pl.Series, timezone: str | None) -> pl.Series:
     dtype = times.dtype
+    if timezone is not None and not (isinstance(timezone, str) and timezone):
+        raise ArgumentError(f"timezone {timezone!r} is no zone; give a name such as America/Sao_Paulo, or None")
     if dtype == pl.String:
         instants = parse_timestamps(times)
         local = parse_timestamps(times.filter(instants.is_null()) + "Z")  # texts without a zone
@@ -185,6 +199,8 @@ def _read_times(times: pl.Series, timezone: str | None) -> pl.Series:
             found = _place(local.dt.replace_time_zone(None), timezone, times.filter(instants.is_null()))
             instants = instants.scatter(instants.is_null().arg_true(), found)
     elif isinstance(dtype, pl.Datetime):
+        if not times.dt.epoch("ms").is_between(*_MILLISECONDS).all():
+            raise ArgumentError("event_timestamp has times outside the years 1 to 9999; mend or drop these rows")
         instants = times if dtype.time_zone else _place(times, timezone, times)
     elif dtype == pl.Null:
         instants = times

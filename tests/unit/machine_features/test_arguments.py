@@ -173,6 +173,25 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "a length beyond all time": lambda store: store.labels(ENTITIES, horizon="99999999999d"),
     "no horizon": lambda store: store.labels(ENTITIES),
     "no such kind": lambda store: store.labels(ENTITIES, horizon="1h", kind="regression"),
+    "no codes": lambda store: store.labels(ENTITIES, horizon="1h", codes=[]),
+    "an empty zone": lambda store: store.labels([("M1", datetime(2025, 1, 1))], horizon="1h", timezone=""),
+    "a number for a zone": lambda store: store.labels([("M1", "2025-01-01T00:00:00")], horizon="1h", timezone=5),
+    "a time beyond all years": lambda store: store.labels(
+        ENTITIES.with_columns(event_timestamp=pl.lit(2**62).cast(pl.Datetime("us", "UTC"))), horizon="1h"
+    ),
+    "milliseconds beyond all years": lambda store: store.asof(
+        ENTITIES.with_columns(event_timestamp=pl.lit(-(2**62)).cast(pl.Datetime("ms"))), max_age="1h", timezone="UTC"
+    ),
+    "columns of pandas with one name": lambda store: store.labels(
+        pd.DataFrame({"machine_id": ["M1"], "event_timestamp": [at(3)], 0: [1], "0": [2]}), horizon="1h"
+    ),
+    "parity without machines": lambda store: store.parity(at(6), online={MEAN: [1.0]}),
+    "parity of lists for machines": lambda store: store.parity(at(6), online={"machine_id": [["M1"]], MEAN: [1.0]}),
+    "parity of lists": lambda store: store.parity(at(6), online={"machine_id": ["M1"], MEAN: [[1.0]]}),
+    "parity of objects": lambda store: store.parity(at(6), online={"machine_id": ["M1"], MEAN: [object()]}),
+    "parity of a machine twice": lambda store: store.parity(at(6), online={"machine_id": ["M1", "M1"]}),
+    "a list for a feature": lambda store: store.trace("M1", at(3), [MEAN]),
+    "a name that is too long": lambda _: FeatureStore.open("/" + "x" * 300),
     "codes of numbers": lambda store: store.labels(ENTITIES, horizon="1h", codes=[5]),
     "a number for codes": lambda store: store.labels(ENTITIES, horizon="1h", codes=5),
     "an instant without a zone": lambda store: store.training(datetime(2025, 10, 15), at(3)),
@@ -194,6 +213,36 @@ def test_wrong_arguments_are_errors_of_ours_in_one_line(call: str, plant: Plant)
         CALLS[call](plant.store)
     assert isinstance(error.value, ValueError | errors.ConfigurationError)
     assert "\n" not in str(error.value).strip()
+
+
+def _make_objects(times: list[datetime]) -> pd.DataFrame:
+    return pd.DataFrame({"machine_id": "M1", "event_timestamp": pd.Series(times, dtype=object)})
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("timezone", [None, "America/Sao_Paulo"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        _make_objects,
+        lambda times: {"machine_id": ["M1", "M1"], "event_timestamp": times},
+        lambda times: [("M1", time) for time in times],
+        lambda times: [{"machine_id": "M1", "event_timestamp": time} for time in times],
+    ],
+    ids=["pandas", "columns", "pairs", "rows"],
+)
+def test_times_with_a_zone_and_without_are_not_mixed(
+    make: Callable[[list[datetime]], Any], timezone: str | None, is_reversed: bool, plant: Plant
+) -> None:
+    times = [at(3), datetime(2025, 10, 15, 2)]
+    with pytest.raises(errors.ArgumentError, match=r"with a zone and times without|supertype"):
+        plant.store.labels(make(times[::-1] if is_reversed else times), horizon="1h", timezone=timezone)
+
+
+@pytest.mark.parametrize("knowledge", ["latest", "as_of"])
+def test_last_hour_of_all_years_has_no_rows(knowledge: Any, plant: Plant) -> None:
+    rows = plant.store.training("9999-12-31T23:10:00Z", "9999-12-31T23:50:00Z", knowledge=knowledge)
+    assert rows.collect().is_empty()
 
 
 def test_entities_may_have_any_other_columns(plant: Plant) -> None:

@@ -323,6 +323,56 @@ def test_trace_says_that_raw_objects_are_gone(kept: str, root: Path) -> None:
         FeatureStore.open(root).trace("M1", at(6), MEAN)
 
 
+KINDS = ("raw", *(f"processed/{kind}" for kind in ("tiles", "hours", "failures", "quarantine")))
+
+
+@pytest.fixture
+def expired(tmp_path: Path) -> Path:
+    """48 hours, of which the first 30 have left nothing but training files."""
+    for hour in range(48):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + part), vibration=1) for part in (0.1, 0.5)])
+    Pipeline(tmp_path).backfill(at(0), at(48))
+    for kind in KINDS:
+        for hour in range(30):
+            shutil.rmtree(tmp_path / kind / partition_path(at(hour)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 20), (0, 30), (20, 40), (0, 48)])
+def test_hours_that_only_training_files_know_are_not_left_out(start: int, end: int, expired: Path) -> None:
+    with pytest.raises(UnknownPastError, match="neither tiles nor raw") as error:
+        read_past(expired, start, end)
+    assert error.value.hours == tuple(at(hour) for hour in range(start + 1, end + 1))
+    found = read_past(expired, start, end, missing="null", features=COUNT)
+    assert found.rows() == [("M1", at(hour), None) for hour in range(start + 1, end + 1)]
+    assert FeatureStore.open(expired).training(at(start), at(end)).collect().height == end - start
+
+
+def test_lake_of_training_files_only_has_a_past_that_is_not_known(expired: Path) -> None:
+    for kind in KINDS:
+        shutil.rmtree(expired / kind)
+    with pytest.raises(UnknownPastError) as error:
+        read_past(expired, 0, 60)
+    assert error.value.hours == tuple(at(hour) for hour in range(1, 49))
+    assert read_past(expired, 0, 60, missing="null", features=COUNT).height == 48
+
+
+def test_hour_first_written_after_a_loss_is_no_smaller_in_silence(tmp_path: Path) -> None:
+    for hour in range(60):
+        write_raw(tmp_path, at(hour), "a.jsonl", [line("M1", at(hour + part), vibration=1) for part in (0.1, 0.5)])
+    pipeline = Pipeline(tmp_path)
+    pipeline.backfill(at(0), at(48))
+    for kind in KINDS:
+        for hour in range(40):
+            shutil.rmtree(tmp_path / kind / partition_path(at(hour)))
+    pipeline.backfill(at(48), at(54))
+    with pytest.raises(UnknownPastError) as error:
+        read_past(tmp_path, 53, 54)
+    assert set(error.value.causes) >= {at(hour) for hour in range(30, 40)}
+    counts = read_past(tmp_path, 53, 54, missing="null", features=["*_count_24h", "*_count_6h"])
+    assert counts.select(COUNT, COUNT.replace("24h", "6h")).row(0) == (None, 12)
+
+
 @pytest.mark.parametrize("limit", ["_WINDOW_ROWS", "_LITTLE_BYTES", "_FILE_BYTES"])
 @pytest.mark.parametrize("is_copy", [False, True], ids=["hours", "tiles"])
 def test_memory_bounds_change_no_row(

@@ -79,6 +79,12 @@ def test_other_objects_are_refused(values: list[Any]) -> None:
         from_pandas(pd.DataFrame({"x": pd.Series(values, dtype=object)}))
 
 
+@pytest.mark.parametrize("names", [[0, "0"], ["x", "x"]])
+def test_two_columns_of_one_name_are_refused(names: list[Any]) -> None:
+    with pytest.raises(ValueError, match=f"more than one column {names[0]}; rename"):
+        from_pandas(pd.DataFrame([[1, 2]], columns=names))
+
+
 def test_boundary_needs_no_pyarrow() -> None:
     code = (
         "import sys; import polars as pl; from machine_features import to_pandas\n"

@@ -111,6 +111,10 @@ def test_items_as_a_frame_of_pandas(plant: Plant) -> None:
     assert plant.store.parity(at(6), online=late).count("cause") == {"moved_on": frame.height}
 
 
+def test_machines_of_numbers_are_taken_as_text(plant: Plant) -> None:
+    assert plant.store.parity(at(6), online={"machine_id": [7], MEAN: [1.0]}).count("kind")["extra"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "one", "other", "is_equal"),
     [
