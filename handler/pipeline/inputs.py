@@ -39,7 +39,8 @@ class KnownInputs:
     def are_fewer(self, hour: datetime, origin: Origin, before: Origin | None) -> bool:
         """Tell whether a training file was made of more than its hour can be written from now.
 
-        Of a file of an earlier release, which does not say its partitions, any earlier one that is not there counts. An
+        Only partitions count that its rows would see: fewer than they saw, where the windows or the lateness shrank. Of
+        a file of an earlier release, which does not say its partitions, any earlier one that is not there counts. An
         hour without a file is unknown where all its partitions may have expired, and no tiles of these are there.
 
         Parameters
@@ -57,12 +58,12 @@ class KnownInputs:
             True where the file must stand, or must not be written.
         """
         manifests, plan = self.files.manifests, self.files.plan
-        earlier = {partition for partition in plan.list_contributors([hour]) if partition < hour}
+        contributors = plan.list_contributors([hour])
+        earlier = {partition for partition in contributors if partition < hour}
         if before is None and plan.is_expired(hour - HOUR) and earlier.isdisjoint(manifests):
             return True
         made_of = set() if before is None else before.list_partitions()
-        if made_of is None:
-            made_of = earlier
+        made_of = earlier if made_of is None else made_of & contributors
         if before is not None and before.made_by == origin.made_by:
             return not made_of <= manifests.keys()
         if any(
@@ -70,4 +71,4 @@ class KnownInputs:
             for partition in made_of
         ):
             return True
-        return bool(self.lost) and not self.lost.isdisjoint(plan.list_contributors([hour]))
+        return not self.lost.isdisjoint(contributors)

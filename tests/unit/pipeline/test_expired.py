@@ -1,6 +1,7 @@
 """What lifecycle rules took away: no training file is written again from less than it was made of."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,52 @@ def test_columns_stay_whole_when_a_window_grows_beyond_what_is_left(pipeline: Pi
     assert {hour for hour, count in counts.items() if count is None} == {*range(36, last + 1)}
     assert set(counts.values()) == {None, 30}
     assert read_all(pipeline)[last] == before[last]
+
+
+@pytest.mark.parametrize("kind", [Pipeline, Staged])
+def test_shorter_window_is_written_though_the_longer_one_saw_partitions_that_are_not_looked_at(
+    kind: type[Pipeline], tmp_path: Path
+) -> None:
+    """Nothing is gone, and a late reading must not be missed: 43 is the first hour that an ordinary run reaches."""
+    pipeline = kind(tmp_path, spec=FeatureSpec.parse(SPEC.text.replace("24h", "48h")))
+    fill(pipeline)
+    pipeline.backfill(at(0), at(END))
+    pipeline.spec = SPEC
+    write_raw(pipeline.root, at(71), "late.jsonl", [line("M1", at(60.2), vibration=9)])
+    answer = pipeline.run(at(END))
+    reached = [hour for hour in range(1, END + 1) if "vibration_rms_count_24h" in pipeline.rows_at(at(hour))["M1"]]
+    assert reached == [*range(END - 29, END + 1)]
+    assert answer["training"] == {"files": len(reached), "rows": len(reached), "kept": 0}
+    assert answer["training_not_written"] == []
+    counts = {hour: pipeline.rows_at(at(hour))["M1"]["vibration_rms_count_24h"] for hour in reached}
+    assert counts == {hour: 24 + (hour > 60) for hour in reached}
+
+
+def test_shorter_lateness_is_written_though_the_longer_one_saw_later_partitions(tmp_path: Path) -> None:
+    """A reading that came 42 hours late counted once; it no longer may, and nothing of its hours is gone."""
+    pipeline = Pipeline(tmp_path, spec=SPEC)
+    fill(pipeline)
+    write_raw(pipeline.root, at(50), "late.jsonl", [line("M1", at(8.2), vibration=9)])
+    span = {"start": stamp(at(0)), "end": stamp(at(20))}
+    pipeline.invoke({**span, "end": stamp(at(60))}, allowed_lateness=timedelta(hours=48))
+    assert pipeline.rows_at(at(10))["M1"]["vibration_rms_count_24h"] == 11
+    answer = pipeline.invoke(span, allowed_lateness=timedelta(hours=24))
+    assert (answer["training"], answer["training_not_written"]) == ({"files": 20, "rows": 20, "kept": 0}, [])
+    assert pipeline.rows_at(at(10))["M1"]["vibration_rms_count_24h"] == 10
+
+
+def test_shorter_window_is_written_only_where_all_that_it_sees_is_there(tmp_path: Path) -> None:
+    """Hour 70 was made of partitions that are gone, and its shorter window does not see them; hour 60's does."""
+    pipeline = Pipeline(tmp_path, spec=FeatureSpec.parse(SPEC.text.replace("24h", "48h")))
+    fill(pipeline)
+    pipeline.backfill(at(0), at(END))
+    expire(pipeline)
+    before = read_all(pipeline)
+    pipeline.spec = SPEC
+    answer = backfill(pipeline)
+    last = TILES_FROM + 24  # its window begins where partition 39 may hold a reading a minute ahead
+    assert answer["training_not_written"] == name(range(13, last + 1))
+    after = read_all(pipeline)
+    assert [hour for hour in before if after[hour] != before[hour]] == [*range(last + 1, END + 1)]
+    counts = {pipeline.rows_at(at(hour))["M1"]["vibration_rms_count_24h"] for hour in range(last + 1, END + 1)}
+    assert counts == {24}
