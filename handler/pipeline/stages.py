@@ -232,12 +232,13 @@ class Stage:
         return {"rows": count}
 
     def finish(self, event: Event) -> Answer:
-        """Write the training file of an hour, of its shards' rows."""
+        """Write the training file of an hour, of the rows of its shards, which together must not be too many."""
         name, hour = event["division"], event["hour"]
         division = self.exchange.read_division(name, self.run.job.spec.text)
         if hour not in division.origins:
             raise EventError(f"event: division {name} does not write hour {format_instant(hour)}")
         rows = self.exchange.read_rows(name, hour, len(division.shards))
+        require_few_machines(rows.get_column("machine_id"), self.run.job.max_machines)
         self.run.write_training(division.origins, [hour], rows)
         return {"rows": rows.height}
 
