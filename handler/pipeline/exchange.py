@@ -7,6 +7,7 @@
 ``parts/{hour}-{made_of}/{n}-…``      what was made of a part of it, where it has several
 ``built/{hour}-{made_of}.json``       the counts of a partition that was built
 ``damaged/{hour}.json``               a partition of which a file was damaged
+``set_out/{hour}.json``               a training hour that any division found that it was to be written
 ``divided.json``                      the last division
 ``divisions/{division}/tiles.json``   the tile files that rows are computed from
 ``divisions/{division}/shards.json``  the training hours to write, and how hours and machines are divided
@@ -24,6 +25,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -131,6 +133,11 @@ class Exchange:
 
     def _list(self, folder: str) -> list[str]:
         return sorted(self.lake.list_versions(self.locate(folder)))
+
+    def _list_hours(self, folder: str) -> set[datetime]:
+        """List the hours that the files of a folder are named by."""
+        stamps = (key[-len("20251015T0900.json") : -len(".json")] for key in self._list(folder))
+        return {datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) for stamp in stamps}
 
     def write_list(self, name: str, events: Sequence[Mapping[str, Any]]) -> str:
         """Write a list of events as the state machine reads it; return its key."""
@@ -281,13 +288,23 @@ class Exchange:
 
     def write_built(self, hour: datetime, fingerprint: str, counts: Accounting) -> None:
         """Write what a partition counts that was built of something."""
-        self.write({_name_built(hour, fingerprint): counts.to_document()})
+        self.write({name_built(hour, fingerprint): counts.to_document()})
 
-    def find_built(self, fingerprints: Mapping[datetime, str]) -> dict[datetime, str]:
-        """Find the partitions that this run built of what they are made of now; the key of the counts of each."""
-        there = set(self._list("built"))
-        keys = {hour: self.locate(_name_built(hour, fingerprint)) for hour, fingerprint in fingerprints.items()}
-        return {hour: key for hour, key in keys.items() if key in there}
+    def read_built(self, fingerprints: Mapping[datetime, str]) -> Iterator[tuple[datetime, Accounting | None]]:
+        """Read what the partitions count that this run built, at any try, of what they are made of now.
+
+        Give None for one whose counts are damaged, or gone: a plan of this run set out to build it.
+        """
+        there, set_out = set(self._list("built")), self._list_hours("partitions")
+        keys = {self.locate(name_built(hour, fingerprint)): hour for hour, fingerprint in fingerprints.items()}
+        yield from ((hour, None) for key, hour in keys.items() if hour in set_out and key not in there)
+        left = iter(keys.keys() & there)
+        while some := list(islice(left, _AT_A_TIME)):
+            for key, data in zip(some, self.lake.read(some), strict=True):
+                try:
+                    yield keys[key], Accounting.from_document(_open(data, key))
+                except DamagedFileError:
+                    yield keys[key], None
 
     def add_up(self, keys: Iterable[str]) -> Accounting:
         """Add up counts."""
@@ -302,8 +319,7 @@ class Exchange:
 
     def read_damaged(self) -> set[datetime]:
         """Read which partitions were damaged at any try."""
-        stamps = (key[-len("20251015T0900.json") : -len(".json")] for key in self._list("damaged"))
-        return {datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) for stamp in stamps}
+        return self._list_hours("damaged")
 
     def write_division(self, tiles: Mapping[str, Any], division: Division) -> str:
         """Write how rows are divided, and the tile files that they are computed from; return the digest of both."""
@@ -316,6 +332,7 @@ class Exchange:
             "shards": division.shards,
         }
         name = digest([tiles, document])
+        self.write({f"set_out/{_stamp(hour)}.json": None for hour in division.origins})
         self.write({f"divisions/{name}/tiles.json": tiles, f"divisions/{name}/shards.json": document})
         self.write({"divided.json": name})
         return name
@@ -339,8 +356,12 @@ class Exchange:
 
     def read_hours_set_out(self) -> set[datetime]:
         """Read which training hours any division of this run found that were to be written."""
-        keys = [key for key in self._list("divisions") if key.endswith("/shards.json")]
-        return {parse_instant(hour) for known in self._read_all(keys) for hour in known["origins"]}
+        hours = self._list_hours("set_out")  # noted twice: either may be damaged or gone
+        for key in self._list("divisions"):
+            if key.endswith("/shards.json"):
+                with suppress(DamagedFileError):
+                    hours |= {parse_instant(hour) for known in self._read_all([key]) for hour in known["origins"]}
+        return hours
 
     def write_rows(self, division: str, rows: pl.DataFrame, hours: Iterable[datetime], shard: int) -> None:
         """Write the rows of a shard, a file an hour."""
@@ -374,7 +395,8 @@ def name_newest(division: str, shard: int) -> str:
     return f"newest/{division}/{shard}.json"
 
 
-def _name_built(hour: datetime, fingerprint: str) -> str:
+def name_built(hour: datetime, fingerprint: str) -> str:
+    """Name the counts of a partition that was built of something."""
     return f"built/{_stamp(hour)}-{digest(fingerprint)}.json"
 
 

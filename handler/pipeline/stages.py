@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from handler.answer import Accounting
-from handler.definitions.errors import EventError, OvertakenError
+from handler.definitions.errors import DamagedFileError, EventError, OvertakenError
 from handler.definitions.layout import hours_key, tiles_key, training_key
 from handler.definitions.raw import RawObject
 from handler.definitions.spec import PRESENCE
@@ -33,7 +34,7 @@ from handler.definitions.timestamps import HOUR, format_instant, parse_instant
 from handler.lake.listing import Listing
 from handler.lake.objects import split_by_size
 from handler.lake.parquet import is_whole
-from handler.pipeline.exchange import Division, Exchange, Planned, name_newest
+from handler.pipeline.exchange import Division, Exchange, Planned, name_built, name_newest
 from handler.pipeline.run import Job, Run
 from handler.plan import Plan, group_into_blocks
 from handler.tiles.builder import MappedPartition
@@ -98,9 +99,19 @@ class Stage:
 
     def _cut(self, part_bytes: int) -> Iterator[tuple[datetime, str, list[list[RawObject]]]]:
         """Give the partitions to build, with their fingerprints and the objects of each part."""
-        for hour, listing in self.run.files.find_stale():
+        for hour, listing in chain(self.run.files.find_stale(), self._find_uncounted()):
             fingerprint = self.run.files.describe(hour, listing).fingerprint
             yield hour, fingerprint, list(split_by_size(listing.objects, part_bytes))
+
+    def _find_uncounted(self) -> Iterator[tuple[datetime, Listing]]:
+        """Find the partitions that would do, were what they count at an earlier try not damaged or gone."""
+        files = self.run.files
+        reused = {hour: files.manifests[hour].fingerprint for hour, state in files.states.items() if state == "reused"}
+        for hour, counts in self.exchange.read_built(reused):
+            listing = files.lake.list_partitions([hour])[0].get(hour, Listing()) if counts is None else Listing()
+            if listing.objects:
+                del files.states[hour]
+                yield hour, listing
 
     def map(self, event: Event) -> Answer:
         """Build the files of a partition, or what stands for a part of it until ``combine``."""
@@ -250,9 +261,15 @@ class Stage:
         run, exchange, files = self.run, self.exchange, self.run.files
         name = exchange.read("divided.json")
         files.restore(exchange.read(f"divisions/{name}/tiles.json"))
-        built = exchange.find_built({hour: manifest.fingerprint for hour, manifest in files.manifests.items()})
         planned = exchange.read_planned()
-        files.states |= {**dict.fromkeys(files.manifests, "reused"), **planned.states, **dict.fromkeys(built, "built")}
+        files.states |= {**dict.fromkeys(files.manifests, "reused"), **planned.states}
+        made_of = {hour: manifest.fingerprint for hour, manifest in files.manifests.items()}
+        for hour, counts in exchange.read_built(made_of):
+            if counts is not None:
+                run.accounting.add(counts)
+                files.states[hour] = "built"
+            elif files.states[hour] != "kept":  # the next plan has it built again
+                raise DamagedFileError(exchange.locate(name_built(hour, made_of[hour])))
         files.unread |= {
             hour: Manifest(text, {}) for hour, text in planned.fingerprints.items() if hour not in files.manifests
         }
@@ -260,7 +277,7 @@ class Stage:
         files.skipped = planned.skipped
         shards = range(len(exchange.read_division(name, run.job.spec.text).shards))
         newest = [exchange.locate(name_newest(name, shard)) for shard in shards]
-        run.accounting.add(exchange.add_up([*built.values(), *newest]))
+        run.accounting.add(exchange.add_up(newest))
         run.accounting.add_files(files.counts)
         left = run.find_hours_to_write(exchange.read_hours_set_out())
         if left:
