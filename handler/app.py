@@ -25,7 +25,7 @@ from handler.observability import emit_metrics, logger
 from handler.pipeline.exchange import Exchange, digest
 from handler.pipeline.run import Job, run_pipeline
 from handler.pipeline.stages import read_stage, take_stage
-from handler.plan import Plan, make_plan
+from handler.plan import Plan, make_plan, require_past
 from handler.settings import Settings
 from handler.stores.online import RETENTION, OnlineResult, to_items, write_items
 
@@ -138,6 +138,7 @@ def run_stage(event: Mapping[str, Any], spec: FeatureSpec, settings: Settings, n
     exchange = Exchange(open_lake(settings.lake, settings.endpoint, settings.region), event.get("run", ""))
     if event["stage"] == "plan":
         asked, started = fields.get("event", {}), fields.get("started", now)
+        require_past("started", started, now)
         name = digest(json.dumps([asked, event.get("started")], sort_keys=True, default=str))
         if not exchange.is_begun(name):
             exchange.write_plan(read_plan(asked, spec, settings, started), started, spec.digest, name)

@@ -226,9 +226,15 @@ def _read_instant(event: Mapping[str, Any], field: str, now: datetime) -> dateti
         raise EventError(f"event: {field} {error}; write it so, with Z or an offset") from error
     if instant.year not in _YEARS:
         raise EventError(f"event: {field} {value!r} lies outside the years {_YEARS[0]} to {_YEARS[-1]}")
-    if instant > now + _AHEAD:
-        raise EventError(f"event: {field} {value!r} lies in the future: it is {format_instant(now)}; wait until then")
+    require_past(field, instant, now)
     return floor_to(instant, TILE)
+
+
+def require_past(field: str, instant: datetime, now: datetime) -> None:
+    """Refuse an instant that has not happened."""
+    if instant > now + _AHEAD:
+        told = format_instant(instant)
+        raise EventError(f"event: {field} {told!r} lies in the future: it is {format_instant(now)}; wait until then")
 
 
 def group_into_blocks(hours: Iterable[datetime], machines: int) -> Iterator[list[datetime]]:

@@ -108,9 +108,9 @@ def _read_required(environment: Mapping[str, str], name: str, meaning: str) -> s
 
 
 def _read_lake(environment: Mapping[str, str]) -> str:
-    meaning = "the data lake's bucket name (or file:///folder)"
+    meaning = "the data lake's bucket name (or file:///folder, with %23 for # and %3F for ?)"
     value = _read_required(environment, "DATA_LAKE_BUCKET", meaning)
-    if not (value.startswith("file:///") or _BUCKET.fullmatch(value)):
+    if not (re.fullmatch(r"file:///[^?#]*", value) or _BUCKET.fullmatch(value)):
         raise ConfigurationError("DATA_LAKE_BUCKET", f"{value!r} is no bucket name; set it to {meaning}")
     return value
 

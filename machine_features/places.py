@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from handler.definitions.layout import parse_folder_url
 from machine_features.errors import ConfigurationError
 
 Location = str | os.PathLike[str]
@@ -74,9 +75,11 @@ class Place:
                 return cls._of_folder(Path(text).expanduser())
             return cls(cls._require_bucket(text, location))
         if url.scheme == "file" and url.netloc in ("", "localhost"):
-            return cls._of_folder(Path(unquote(url.path)))
+            return cls._of_folder(parse_folder_url(text))
         if url.scheme == "s3":
             bucket = cls._require_bucket(url.netloc, location)
+            if re.search(r"[?#\t\r\n]", text):
+                raise ConfigurationError("lake", f"{text!r} has more than a bucket and a prefix; {_FORMS}")
             return cls(bucket, prefix=f"{url.path.strip('/')}/".lstrip("/"))
         raise ConfigurationError("lake", f"{text!r} names no place: {url.netloc!r} stands for a host; {_FORMS}")
 

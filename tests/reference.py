@@ -150,7 +150,11 @@ def _classify(
     line = {name: _look_up(line, own.split(".")) for name, own in names.items()}
     if microseconds is not None and line["timestamp_utc"] is not None:
         line["timestamp_utc"] = _write_epoch(line["timestamp_utc"], microseconds)
-    codigo = _read_code(line.get("codigo_evento"))
+    code = line["codigo_evento"]
+    if type(code) is float and math.isfinite(code) and abs(code) >= 2**53:
+        path = names["codigo_evento"].split(".")
+        code = Fraction(_look_up(json.loads(raw.decode(), parse_int=str, parse_float=str), path))
+    codigo = _read_code(code)
     is_failure = codigo is not None
     present = {name: line[name] for name in ranges if line.get(name) is not None}
     reason = _find_reason(line, is_failure, present, ranges, hour)
@@ -222,8 +226,8 @@ def _find_reason(
 def _read_code(value: object) -> str | None:
     if isinstance(value, str) and 1 <= len(value) <= 256:
         return value
-    if type(value) is int or (type(value) is float and value.is_integer()):
-        return str(int(value))
+    if type(value) is int or (isinstance(value, float | Fraction) and value == value // 1):
+        return _read_code(str(int(value)))
     return None
 
 

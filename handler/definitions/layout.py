@@ -2,7 +2,11 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
+
+from handler.definitions.errors import ConfigurationError
 
 RAW: Final = "raw"
 """The folder of raw partitions, which is only ever read."""
@@ -61,6 +65,35 @@ def parse_folder(folder: str) -> datetime | None:
         return datetime(year, month, day, hour, tzinfo=UTC)
     except ValueError:
         return None
+
+
+def parse_folder_url(url: str) -> Path:
+    """Read the folder that a ``file://`` URL names.
+
+    Parameters
+    ----------
+    url
+        It begins with ``file:/``; whether the folder exists is not looked at.
+
+    Returns
+    -------
+    Path
+        An absolute path.
+
+    Raises
+    ------
+    ConfigurationError
+        If it has a host, no path, or a query or fragment, which would be left out of the path.
+
+    Examples
+    --------
+    >>> parse_folder_url("file:///plant%231").as_posix()
+    '/plant#1'
+    """
+    path = re.fullmatch(r"(?i:file):(?://(?:localhost)?+)?+(/[^?#]*)", url)
+    if path is None:
+        raise ConfigurationError("lake", f"{url!r} names no folder; write file:///folder, %23 for # and %3F for ?")
+    return Path(unquote(path[1]))
 
 
 def tiles_key(partition: datetime) -> str:

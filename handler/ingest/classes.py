@@ -37,6 +37,9 @@ REASONS: Final = (
 """Why a line is rejected, in the order in which the reasons are tried."""
 
 UNREADABLE: Final = "unreadable_object"
+WHATEVER_FEATURES: Final = (UNREADABLE, TOO_LONG, "not_json", "not_object")
+"""Why all features reject a line."""
+
 RAW_BYTES_KEPT: Final = 4096
 _MOST_PARTS: Final = 2**15
 """Lines that are decoded at a time; a single one of 64 MiB may hold many objects."""

@@ -1,8 +1,10 @@
 """Any line, decoded one by one: what JSON says, and nothing else."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, TypeGuard
 
 import orjson
@@ -14,6 +16,9 @@ from handler.definitions.timestamps import INSTANT, parse_epoch, parse_timestamp
 
 _WHITESPACE: Final = b" \t\r"
 _LONGEST_INTEGER: Final = 300
+_EXACT: Final = 2**53
+"""Of the whole numbers below it, each is a double of its own."""
+
 _LONGEST_TEXT: Final = 256
 """Characters of a machine's id or a failure code; an instant is shorter. No longer text of a line is kept."""
 
@@ -79,6 +84,8 @@ def decode_lines(lines: Iterable[tuple[int, bytes]], spec: FeatureSpec) -> Decod
         columns["broken"].append(broken)
         columns["machine_id"].append(_read_name(machine_id))
         timestamps.append(_cut(_look_up(line, time_path)))
+        if isinstance(codigo, float) and _EXACT <= abs(codigo) < math.inf:
+            codigo = _read_digits(raw, code_path)
         code = _read_code(codigo)
         columns["codigo_evento"].append(code)
         columns["is_bad_code"].append(codigo is not None and code is None)
@@ -133,7 +140,17 @@ def _read_code(value: object) -> str | None:
     """Read a failure code: a text, or a whole number as its decimal text; None for all else."""
     if isinstance(value, str):
         return _read_name(value)
-    return str(int(value)) if _is_number(value) and value % 1 == 0 else None
+    return _read_name(str(int(value))) if _is_number(value) and value % 1 == 0 else None
+
+
+def _read_digits(raw: bytes, path: Path) -> int | float:
+    """Read a number beyond the exact doubles by its own digits, if it is a whole one of a length that may be."""
+    try:
+        number = Decimal(_look_up(json.loads(raw.decode("utf-8"), parse_int=str, parse_float=str), path))
+    except RecursionError:
+        return math.nan
+    is_whole = number.adjusted() < _LONGEST_TEXT and number == number.to_integral_value()
+    return int(number) if is_whole else math.nan
 
 
 def _load_json(raw: bytes) -> Any:

@@ -6,7 +6,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -14,7 +13,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handler.aws import Endpoint, find_bucket, list_bucket
 from handler.definitions.errors import ConfigurationError
-from handler.definitions.layout import RAW, parse_folder, partition_path
+from handler.definitions.layout import RAW, parse_folder, parse_folder_url, partition_path
 from handler.definitions.raw import RawContent
 from handler.lake.folder import list_versions, read_file, write_file
 from handler.lake.listing import FolderLister, Lister, Listing, ListKeys, StoreLister
@@ -98,10 +97,10 @@ class Lake:
         Raises
         ------
         ConfigurationError
-            If the folder does not exist, or botocore finds no region, profile or credentials.
+            If it names no folder, the folder does not exist, or botocore finds no region, profile or credentials.
         """
         if location.startswith("file://"):
-            folder = Path(unquote(urlsplit(location).path))
+            folder = parse_folder_url(location)
             if not folder.is_dir():
                 raise ConfigurationError("lake", f"there is no folder {folder}; give one that holds {RAW}/")
             return cls(LocalStore(folder), folder)

@@ -11,7 +11,7 @@ from handler.definitions.layout import failures_key, quarantine_key, tiles_key, 
 from handler.definitions.raw import RawContent
 from handler.definitions.spec import PRESENCE, FeatureSpec
 from handler.definitions.timestamps import HOUR, INSTANT, format_instant
-from handler.ingest.classes import parse_lines
+from handler.ingest.classes import RAW_BYTES_KEPT, WHATEVER_FEATURES, parse_lines
 from handler.lake.parquet import is_whole
 from handler.plan import group_into_blocks
 from handler.stores.training import Origin
@@ -96,7 +96,7 @@ def _find_machines(files: PartitionFiles, hours: list[datetime]) -> pl.DataFrame
 def _find_reasons(
     files: PartitionFiles, hour: datetime, other: FeatureSpec, lost: pl.Series
 ) -> Iterator[tuple[str, str]]:
-    """Find machines whose lines the other features accept, and why these do not."""
+    """Find machines whose lines the other features accept, or may accept if they are long, and why these do not."""
     if lost.is_empty():
         return
     is_lost = pl.col("machine_id").cast(pl.String).is_in(lost)
@@ -111,6 +111,16 @@ def _find_reasons(
         for _, data in _read_whole(files, [hour], failures_key):
             for machine, key in pl.read_parquet(data).filter(is_lost).select("machine_id", "source_key").iter_rows():
                 yield machine, f"lines of {key} are failure events"
+    yield from ((lost[0], reason) for reason in _list_long(files, hour))
+
+
+def _list_long(files: PartitionFiles, hour: datetime) -> Iterator[str]:
+    """List why long lines are rejected, of which quarantine has but a part: nobody can say whose they are."""
+    is_cut = (pl.col("raw_text").str.len_bytes() >= RAW_BYTES_KEPT) & ~pl.col("reason").is_in(WHATEVER_FEATURES)
+    for _, data in _read_whole(files, [hour], quarantine_key):
+        cut = pl.scan_parquet(data).filter(is_cut).select("source_key", "reason").head(1)
+        for key, reason in cut.collect().iter_rows():
+            yield f"lines of {key} are rejected as {reason}"
 
 
 def _list_by_reason(rejected: pl.LazyFrame) -> Iterator[tuple[str, pl.DataFrame]]:

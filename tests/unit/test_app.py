@@ -313,6 +313,8 @@ def test_backfill_that_begins_again_puts_its_items_again(lake: Path, aws: Aws) -
         {"stage": "plan", "run": "run", "event": None},
         {"stage": "plan", "run": "run", "event": [1]},
         {"stage": "plan", "run": "run", "event": AS_OF, "started": "now"},
+        {"stage": "plan", "run": "run", "event": AS_OF, "started": "2025-10-15T09:11:01Z"},
+        {"stage": "plan", "run": "run", "event": {"as_of": "2027-01-01T00:00:00Z"}, "started": "2027-01-01T00:00:00Z"},
         {"stage": "map", "run": "run"},
         {"stage": "plan"},
     ],

@@ -54,6 +54,7 @@ def test_missing_variable_is_named(name: str) -> None:
         ("DATA_LAKE_BUCKET", "No_Bucket"),
         ("DATA_LAKE_BUCKET", "s3://lake"),
         ("DATA_LAKE_BUCKET", "x"),
+        *(("DATA_LAKE_BUCKET", url) for url in ("file:///a#b", "file:///a?b", "file:///?", "file://", "file://host/a")),
         ("DYNAMODB_TABLE_NAME", "a table"),
         *(("TIME_WINDOW", value) for value in ("0", "169", "-6", "6.0", "six", "6h", " 6", "٦", "1e1")),
         ("ALLOWED_LATENESS", "-1"),

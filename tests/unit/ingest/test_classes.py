@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -278,6 +279,34 @@ def test_failure_code_is_a_text_or_a_whole_number(value: object, code: str) -> N
     batch = parse(line("M1", at(0.5), codigo_evento=value, temperature=20))
     assert batch.failures["codigo_evento"].to_list() == [code]
     assert batch.readings.is_empty()
+
+
+LONG_DIGITS = [str(10**255), "-1" + "0" * 254, "1e255", "12345678901234567890123", "-18446744073709551617"]
+LONG_DIGITS += ["9007199254740993", "9007199254740993.0", "123456789012345678901.5e1", f"10{'0' * 300}e-301"]
+NO_CODES = [
+    str(10**256),
+    "-" + "1" * 256,
+    "1" * 300,
+    "1" * 301,
+    "1e256",
+    "1e300",
+    "1e400",
+    f"1e{10**20}",
+    "1" * 5000,
+    "9007199254740993.5",
+]
+
+
+@pytest.mark.parametrize("number", [*LONG_DIGITS, *NO_CODES])
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_whole_number_is_a_failure_code_by_each_of_its_digits(number: str, is_nested: bool) -> None:
+    spec = FeatureSpec.parse(SPEC.text + '\n[fields]\ncodigo_evento = "event.code"\n') if is_nested else SPEC
+    raw = line("M1", at(0.5), **({"event": {"code": 0}} if is_nested else {"codigo_evento": 0}))
+    raw = raw.replace(b":0}", b":" + number.encode() + b"}")
+    batch = parse_batch([RawContent("raw/a.jsonl", raw)], spec, T0)
+    is_code = number in LONG_DIGITS
+    assert batch.failures["codigo_evento"].to_list() == ([f"{Decimal(number):.0f}"] if is_code else [])
+    assert batch.rejected["reason"].to_list() == ["bad_failure_code"] * (not is_code)
 
 
 @pytest.mark.parametrize("between", [b" ", b"\r", b"\t \r", b""])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from handler.lake.lake import Lake
 from local.__main__ import main as local
 from machine_features import FeatureStore
 from machine_features.__main__ import main
@@ -32,6 +33,19 @@ def test_folder_is_opened_however_it_is_written(
     assert store.training(T0, at(2), features=MEAN).collect().height == 10
     assert main(["training", "2025-10-15T00:00:00Z", "2025-10-15T02:00:00Z", "--lake", str(location), "--json"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 10
+
+
+@pytest.mark.parametrize("sign", "#?\t")
+def test_url_opens_no_folder_but_its_own(sign: str, plant: Plant, tmp_path: Path) -> None:
+    """To a URL's parser, these signs end the path or are no part of it."""
+    shutil.copytree(plant.pipeline.root, tmp_path / "a")
+    shutil.copytree(plant.pipeline.root, tmp_path / "ab")
+    url = f"{tmp_path.as_uri()}/a{sign}b"
+    for open_lake in (FeatureStore.open, Lake.open):
+        with pytest.raises(
+            ConfigurationError, match="there is no folder" if sign == "\t" else "%23 for # and %3F for ?"
+        ):
+            open_lake(url)
 
 
 def test_folder_with_signs_of_a_url_in_its_name(plant: Plant, tmp_path: Path) -> None:
@@ -68,6 +82,15 @@ def test_bucket_is_opened_however_it_is_written(
         ("x" * 5000, "names no place"),
         ("~nobody-of-this-name/lake", "names no place"),
         ("s3://[", "names no place"),
+        ("file:///plant/a#b", "'file:///plant/a#b' names no folder; write file:///folder, %23 for # and %3F for ?"),
+        ("file:///plant/a?b", "%3F for ?"),
+        ("file:///?", "%3F for ?"),
+        ("file://", "'file://' names no folder; write file:///folder"),
+        ("file://localhost", "'file://localhost' names no folder; write file:///folder"),
+        ("s3://bucket?x=1", "'s3://bucket?x=1' has more than a bucket and a prefix; give a bucket, s3://bucket"),
+        ("s3://bucket#x", "has more than a bucket"),
+        ("s3://bucket/?", "has more than a bucket"),
+        ("s3://buck\tet", "has more than a bucket"),
         (None, "None names no place"),
         (b"lake", "names no place"),
     ],

@@ -77,6 +77,29 @@ def test_run_that_would_take_rows_stops_before_files_and_items(
     assert pipeline.invoke(SPAN)["training_current"] == 6  # what was accepted once is no loss again
 
 
+@pytest.mark.parametrize("length", [3_000, 5_000])
+def test_lines_of_which_quarantine_has_a_part_are_no_less_a_loss(pipeline: Pipeline, length: int) -> None:
+    for hour in range(6):
+        write_raw(pipeline.root, at(hour), "a.jsonl", [own_line("M1", hour + 0.1, level=4, tmp=1), b"?" * 5_000])
+        write_raw(pipeline.root, at(hour), "b.jsonl", [own_line("M3", hour + 0.3, pad="x" * length, level=5)])
+    pipeline.invoke(SPAN)
+    before = read_training(pipeline)
+    pipeline.spec = change('"level"', '"tmp"')
+    with pytest.raises(
+        LossError, match=r"first that of 'M3', since lines of raw/.*/b.jsonl are rejected as no_reading"
+    ):
+        pipeline.invoke(SPAN)
+    assert read_training(pipeline) == before
+    assert pipeline.invoke({**SPAN, "accept_loss": True})["training"]["rows"] == 6
+
+
+def test_long_lines_that_no_features_take_are_no_loss(pipeline: Pipeline) -> None:
+    for hour in range(6):
+        write_raw(pipeline.root, at(hour), "a.jsonl", [own_line("M1", hour + 0.1, level=4), b"?" * 5_000])
+    pipeline.spec = change("[0, 9]", "[0, 8]")
+    pipeline.invoke(SPAN)  # M2 is gone from raw
+
+
 def test_right_features_after_wrong_ones_leave_what_was_there(pipeline: Pipeline) -> None:
     before = read_training(pipeline)
     pipeline.spec = PACKAGED
