@@ -111,7 +111,7 @@ def test_handler_computes_features_in_the_real_runtime(unpacked: Unpacked, aws: 
     body = b"\n".join([*lines, b"no json", lines[0]]) + b"\n"
     key = f"raw/{partition_path(hour)}/a.jsonl"
     aws.s3.put_object(Bucket="lake", Key=key, Body=body)
-    expected = Pipeline(tmp_path / "here")
+    expected = Pipeline(tmp_path / "here", now=datetime.now(UTC))
     (expected.root / key).parent.mkdir(parents=True)
     (expected.root / key).write_bytes(body)
     expected_answer = expected.run(hour + HOUR)
