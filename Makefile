@@ -189,7 +189,7 @@ $(NODE_MODULES): package-lock.json
 	@touch $@
 
 .tools/provider-5/.ready: scripts/provider-5.txt | $(VENV)
-	$(BIN)/pip install --quiet --require-hashes --no-deps --no-compile --target $(@D) -r $<
+	$(ATTEMPT) "the bindings of provider 5" $(BIN)/pip install --quiet --require-hashes --no-deps --no-compile --target $(@D) -r $<
 	@touch $@
 
 $(RUNTIME): scripts/runtime.py scripts/runtime.txt scripts/emulator.txt | $(VENV)
